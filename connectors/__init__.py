@@ -1,0 +1,1 @@
+"""All that touches the world, time included: sources, sinks, clocks, codecs, the store."""

@@ -1,0 +1,94 @@
+"""The only place that reads the clock: a wall clock, and one that replay winds."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Time as an input. All times are nanoseconds since the epoch, UTC; a clock never goes back."""
+
+    def now(self) -> int:
+        """The time."""
+        ...
+
+    def wait(self, until: int) -> None:
+        """Come back when the clock shows ``until`` or later; at once if it does already."""
+        ...
+
+    def charge(self, seconds: float) -> float:
+        """Account for work that was just done: what it cost, in seconds, by this clock.
+
+        ``seconds`` is the price of the work. A wall clock has already paid and ignores it; a replay clock moves.
+        """
+        ...
+
+
+class WallClock:
+    """The machine's clock, kept from going back when it is set."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def now(self) -> int:
+        self._last = max(self._last, time.time_ns())
+        return self._last
+
+    def wait(self, until: int) -> None:
+        left = until - self.now()
+        if left > 0:
+            time.sleep(left / 1e9)
+
+    def charge(self, seconds: float) -> float:
+        return 0.0
+
+
+class ReplayClock:
+    """A clock that stands still until something winds it; the same run always shows the same times.
+
+    ``speed`` > 0 makes it also sleep, so that replayed time passes ``speed`` times as fast as real time.
+    """
+
+    def __init__(self, start: int = 0, speed: float = 0.0) -> None:
+        self._now = start
+        self._speed = speed
+
+    def now(self) -> int:
+        return self._now
+
+    def wait(self, until: int) -> None:
+        if until > self._now:
+            if self._speed > 0 and self._now > 0:
+                time.sleep((until - self._now) / 1e9 / self._speed)
+            self._now = until
+
+    def jump(self, to: int) -> None:
+        """Move to ``to`` without sleeping: over a time in which no stream is live."""
+        self._now = max(self._now, to)
+
+    def charge(self, seconds: float) -> float:
+        self._now += round(seconds * 1e9)
+        return seconds
+
+
+class Stopwatch:
+    """Real elapsed and CPU seconds: for measuring cost and throughput, never for decisions about event time."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def seconds(self) -> float:
+        """Real seconds since this stopwatch was made."""
+        return time.perf_counter() - self._wall
+
+    def cpu_seconds(self) -> float:
+        """CPU seconds of this process since this stopwatch was made."""
+        return time.process_time() - self._cpu
+
+
+def burn(seconds: float) -> None:
+    """Use real CPU time for ``seconds``: how the demo makes a full look cost more."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
