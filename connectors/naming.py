@@ -1,0 +1,99 @@
+"""Which stream a message speaks of: names put together once, remembered, and turned into slots."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import cast
+
+from connectors.batch import StreamTable
+from connectors.decoded import Undecodable
+from connectors.fieldpath import MISSING, Headers, Path, Template
+
+NAME_LIMIT = 512  # characters in the name of a stream or a group
+MEMO_LIMIT = 200_000  # names remembered; all are forgotten when there are more
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # surrogates can't be written as UTF-8
+
+Part = str | int | bytes  # what a name is made of; bytes come from a key or a header
+
+
+class Naming:
+    """Slots of the streams that messages name by a template; group and labels are read where a stream is new."""
+
+    def __init__(
+        self, stream: Template, group: Template, labels: Mapping[str, Template], table: StreamTable
+    ) -> None:
+        self.paths = stream.paths
+        self._stream, self._group, self._labels, self._table = stream, group, labels, table
+        self._names: dict[object, str] = {}
+
+    def known(self, parts: Iterable[object]) -> list[int | None]:
+        """Slots by the parts of the names (the part itself where there is one, else tuples); None = not known yet.
+
+        Asks the table each time: slots of released streams go to others.
+        """
+        slot_of = cast(Callable[[object], int | None], self._table.slot_of.get)
+        return list(map(slot_of, map(self._names.get, parts)))
+
+    def slot(self, document: object, key: bytes | None, headers: Headers) -> int:
+        """The slot of the stream that this message names; raises Undecodable."""
+        parts = [_part(path, path.of(document, key, headers)) for path in self.paths]
+        memo = parts[0] if len(parts) == 1 else tuple(parts)
+        name = self._names.get(memo) or self._remember(memo, self._fill(parts))
+        known = self._table.slot_of.get(name)
+        if known is not None:
+            return known
+        if len(self._table.slot_of) >= self._table.limit:
+            return self._table.slot(name, name)  # refused, whatever its group
+        group = self._group_of(name, document, key, headers)
+        return self._table.slot(name, group, self._labels_of(document, key, headers))
+
+    def _fill(self, parts: list[Part]) -> str:
+        name = self._stream.fill([_text(part) for part in parts])
+        if not _good(name):
+            raise Undecodable("bad_stream", f"not a name for a stream: {name[:60]!r}")
+        return name
+
+    def _remember(self, memo: object, name: str) -> str:
+        if len(self._names) >= MEMO_LIMIT:
+            self._names.clear()
+        self._names[memo] = name
+        return name
+
+    def _group_of(self, name: str, document: object, key: bytes | None, headers: Headers) -> str:
+        group = _filled(self._group, document, key, headers)
+        return group if group is not None and _good(group) else name.rpartition("/")[0] or name
+
+    def _labels_of(self, document: object, key: bytes | None, headers: Headers) -> dict[str, str]:
+        found = {label: _filled(text, document, key, headers) for label, text in self._labels.items()}
+        return {label: text for label, text in found.items() if text is not None}
+
+
+def _filled(text: Template, document: object, key: bytes | None, headers: Headers) -> str | None:
+    """The template's text, None where the message lacks a part of it."""
+    try:
+        return text.fill([_text(_part(path, path.of(document, key, headers))) for path in text.paths])
+    except Undecodable:
+        return None
+
+
+def _part(path: Path, found: object) -> Part:
+    if found is MISSING or found is None:
+        raise Undecodable("missing_stream", f"no {path.text}, which is part of the stream's name")
+    if isinstance(found, bool) or not isinstance(found, str | int | bytes):
+        raise Undecodable("wrong_type", f"{path.text} names the stream and is neither text nor a whole number")
+    return found
+
+
+def _text(part: Part) -> str | int:
+    if not isinstance(part, bytes):
+        return part
+    try:
+        return part.decode()
+    except UnicodeDecodeError as error:
+        raise Undecodable("bad_stream", f"the key or header that names the stream is not UTF-8: {error}") from error
+
+
+def _good(name: str) -> bool:
+    return 0 < len(name) <= NAME_LIMIT and not _CONTROL.search(name)

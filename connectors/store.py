@@ -1,0 +1,172 @@
+"""State on disk: small and often in one SQLite transaction, large and seldom in a checkpoint file of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.generic]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS positions (partition TEXT PRIMARY KEY, next_offset INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS start_positions (partition TEXT PRIMARY KEY, next_offset INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS parts (name TEXT PRIMARY KEY, json TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS columns (name TEXT PRIMARY KEY, dtype TEXT, shape TEXT, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT NOT NULL, message TEXT NOT NULL);
+"""
+VERSION = 1
+
+
+class StoreError(Exception):
+    """The state can't be read or written; the message names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one transaction writes: all of it or nothing.
+
+    ``positions`` and ``start_positions``: partition name to the next offset. ``parts``: small JSON-like state by
+    name. ``columns``: arrays by name. ``send``: (sink, message) to the outbox. ``sent``: ids to take out of it.
+    """
+
+    positions: Mapping[str, int] = field(default_factory=dict)
+    start_positions: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    columns: Mapping[str, Array] = field(default_factory=dict)
+    send: Sequence[tuple[str, Mapping[str, object]]] = ()
+    sent: Sequence[int] = ()
+
+
+class Store:
+    """One writer, WAL, in a folder of its own: ``state.db`` and ``checkpoint.npz``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(folder / "state.db", isolation_level=None, timeout=5.0)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._lock()
+            self._db.executescript(_SCHEMA)
+            self._check_version()
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{folder / 'state.db'}: {error}") from error
+
+    def _lock(self) -> None:
+        """One process per state folder: the lock file is held as long as this process lives."""
+        import fcntl
+
+        self._lock_file = (self._folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreError(f"{self._folder}: another heed is using this state folder") from error
+
+    def _check_version(self) -> None:
+        found = self._db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
+        if found is None:
+            self._db.execute("INSERT INTO meta VALUES ('version', ?)", (str(VERSION),))
+        elif found[0] != str(VERSION):
+            raise StoreError(f"{self._folder / 'state.db'}: written by another version ({found[0]}, not {VERSION})")
+
+    def commit(self, what: Commit) -> list[int]:
+        """Write it; returns the outbox ids given to ``what.send``."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            ids = self._write(what)
+            self._db.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise StoreError(f"{self._folder / 'state.db'}: {error}") from error
+        return ids
+
+    def _write(self, what: Commit) -> list[int]:
+        put = self._db.executemany
+        put("INSERT OR REPLACE INTO positions VALUES (?, ?)", what.positions.items())
+        put("INSERT OR IGNORE INTO start_positions VALUES (?, ?)", what.start_positions.items())
+        put("INSERT OR REPLACE INTO parts VALUES (?, ?)", ((k, json.dumps(v)) for k, v in what.parts.items()))
+        put("INSERT OR REPLACE INTO columns VALUES (?, ?, ?, ?)", map(_packed, what.columns.items()))
+        put("DELETE FROM outbox WHERE id = ?", ((i,) for i in what.sent))
+        insert = "INSERT INTO outbox (sink, message) VALUES (?, ?)"
+        return [int(self._db.execute(insert, (s, json.dumps(m))).lastrowid or 0) for s, m in what.send]
+
+    def positions(self) -> dict[str, int]:
+        """Partition name to the offset to read next, of the small tier."""
+        return dict(self._db.execute("SELECT partition, next_offset FROM positions"))
+
+    def start_positions(self) -> dict[str, int]:
+        """Where each partition was first read from."""
+        return dict(self._db.execute("SELECT partition, next_offset FROM start_positions"))
+
+    def part(self, name: str) -> Any:
+        """A small JSON-like state, None where there is none."""
+        found = self._db.execute("SELECT json FROM parts WHERE name = ?", (name,)).fetchone()
+        return None if found is None else json.loads(found[0])
+
+    def columns(self, prefix: str) -> dict[str, Array]:
+        """Arrays whose name starts with ``prefix``, by the rest of the name."""
+        rows = self._db.execute("SELECT name, dtype, shape, data FROM columns WHERE name GLOB ?", (prefix + "*",))
+        return {
+            name[len(prefix) :]: np.frombuffer(data, dtype).reshape(json.loads(shape)).copy()
+            for name, dtype, shape, data in rows
+        }
+
+    def outbox(self) -> list[tuple[int, str, dict[str, object]]]:
+        """What is still to be sent: id, sink, message; oldest first."""
+        rows = self._db.execute("SELECT id, sink, message FROM outbox ORDER BY id")
+        return [(i, sink, json.loads(message)) for i, sink, message in rows]
+
+    def checkpoint(self, columns: Mapping[str, Array], about: Mapping[str, object]) -> None:
+        """Write the large tier: arrays and a JSON-like head, whole or not at all."""
+        try:
+            write_arrays(self._folder / "checkpoint.npz", columns, about)
+        except OSError as error:
+            raise StoreError(f"{self._folder / 'checkpoint.npz'}: {error}") from error
+
+    def read_checkpoint(self) -> tuple[dict[str, Array], dict[str, Any]] | None:
+        """The large tier; None where there is none. A damaged file is a StoreError."""
+        path = self._folder / "checkpoint.npz"
+        return read_arrays(path) if path.exists() else None
+
+    def close(self) -> None:
+        """Safe to call twice."""
+        self._db.close()
+        self._lock_file.close()
+
+
+def _packed(item: tuple[str, Array]) -> tuple[str, str, str, bytes]:
+    name, array = item
+    return name, array.dtype.str, json.dumps(array.shape), np.ascontiguousarray(array).tobytes()
+
+
+def write_arrays(path: Path, columns: Mapping[str, Array], about: Mapping[str, object]) -> None:
+    """Arrays and a JSON head into one file, by way of a temporary one that takes its place when it is on disk."""
+    temporary = path.with_suffix(".tmp")
+    head = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    with temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **{"__about__": head, **columns})
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The inverse of ``write_arrays``; StoreError where the file is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            columns = {name: file[name] for name in file.files}
+        about = json.loads(columns.pop("__about__").tobytes())
+    except Exception as error:  # NumPy raises many kinds for a damaged file
+        raise StoreError(f"{path}: damaged checkpoint ({error}); remove it to start from the beginning") from error
+    return columns, about

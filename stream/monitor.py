@@ -1,0 +1,358 @@
+"""One step of everything that happens to a reading: windows, evidence, gate, model, rules, ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from connectors.batch import Batch, Ints, StreamTable
+from connectors.clock import Clock, Laps
+from models.contract import F32
+from stream.gate import Gate
+from stream.groups import Groups
+from stream.lag import Lags
+from stream.lane import Tick
+from stream.ledger import FULL, GAP, OUTCOMES, SENTINEL, SHED, WARMUP, Ledger
+from stream.looks import Looks
+from stream.registry import Registry
+from stream.rules.alert import Alerts, Change
+from stream.rules.columns import Observed
+from stream.rules.incident import IncidentChange, Incidents
+from stream.selection import Admission, Reason, frames_left
+from stream.sentinel import Evidence, Sentinel
+from stream.verdict import BY_FULL, BY_SENTINEL, Verdicts, nothing_said
+from stream.windows import Windows
+
+WARM = 100  # steps with a reading before a stream is judged
+SUSPECT = 1.0  # sentinel scores from here on make a stream suspect
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An alert change with what was known when it came."""
+
+    change: Change
+    verdicts: Verdicts | None  # None: the stream left
+    row: int
+    coverage: float
+    shed: int
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one step of the monitor brought."""
+
+    told: list[Told] = field(default_factory=list)
+    incidents: list[IncidentChange] = field(default_factory=list)
+    notes: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # for the log: name, details
+    ticks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a monitor is made of; app.py puts it together. ``looks`` is None where there is no usable model."""
+
+    table: StreamTable
+    windows: Windows
+    groups: Groups
+    sentinel: Sentinel
+    gate: Gate
+    looks: Looks | None
+    alerts: Alerts
+    incidents: Incidents
+    ledger: Ledger
+    registry: Registry
+    clock: Clock
+
+
+class Monitor:
+    """Owns the order in which things happen; everything else is told what to do and when.
+
+    ``latency`` (ns) is the lag allowed, ``every`` how many steps lie between two judgements.
+    """
+
+    def __init__(self, parts: Parts, latency: int, every: int = 1) -> None:
+        self.parts, self._latency, self._every = parts, latency, every
+        self.laps, self.lags, self.catching_up = Laps(), Lags(), Lags()
+        self.judged: dict[tuple[int, int], int] = {}  # lane to the last step that was judged
+        self.since = np.zeros(0, np.int64)  # event time from which a stream counts as unseen, 0 = never due
+        self.violations = 0
+        self.longest_unseen = 0  # ns
+        self.accepted = 0
+        self.model_errors = 0
+        self.last_tick = 0
+        self.behind = False  # the last tick held readings that had waited before heed could read
+        self.observers: list[Callable[[Verdicts], None]] = []
+        self.latest = _Latest()
+
+    def step(self, batch: Batch, now: int) -> Turn:
+        """Take in one poll at ``now`` (ns) and judge the frames that event time has closed."""
+        turn = Turn()
+        self.laps.start()
+        self._begin_streams(turn)
+        self.parts.windows.add(batch, now)
+        self.laps.lap("windows")
+        for tick in chain(self.parts.windows.ticks(now), self.parts.windows.end(batch.ended)):
+            self._tick(tick, now, turn)
+            self._let_go(tick.end, turn)
+        self._let_go(now, turn)
+        self.laps.lap("windows")
+        return turn
+
+    # -- streams come and go
+
+    def _begin_streams(self, turn: Turn) -> None:
+        new = self.parts.table.take_new()
+        if new:
+            turn.notes += self._start(self.parts.registry.place(new), new)
+
+    def _start(self, notes: list[tuple[str, dict[str, Any]]], new: Sequence[int]) -> list[tuple[str, dict[str, Any]]]:
+        size = self.parts.windows.lane.size
+        if size > self.since.size:
+            self.since = np.append(self.since, np.zeros(size - self.since.size, np.int64))
+        self.since[list(new)] = 0
+        self.latest.grow(size)
+        return notes
+
+    def _let_go(self, time: int, turn: Turn) -> None:
+        leave, anew = self.parts.windows.gone()
+        if leave.size == 0 and anew.size == 0:
+            return
+        gone = np.concatenate([leave, anew])
+        turn.told += [Told(c, None, -1, 1.0, 0) for c in self.parts.alerts.forget(gone, time, "the stream ended")]
+        turn.notes.append(("stream.expired", {"streams": int(gone.size)}))
+        self.parts.registry.release(leave)
+        if anew.size:
+            self.parts.registry.restart(anew)
+            self.since[anew] = 0
+
+    # -- one tick
+
+    def _tick(self, tick: Tick, now: int, turn: Turn) -> None:
+        turn.ticks += 1
+        self.last_tick = max(self.last_tick, tick.end)
+        self.laps.lap("windows")
+        evidence = self._sense(tick, turn)
+        if tick.k % self._every or tick.k <= self.judged.get(tick.lane, tick.k - 1):
+            return
+        self.judged[tick.lane] = tick.k
+        self.behind = tick.backlog
+        verdicts = nothing_said(tick)
+        ready = self._sort_out(verdicts, evidence)
+        self._look(verdicts, evidence, ready, now)
+        self._evaluate(verdicts, turn)
+        self.parts.ledger.count(tick.slots, verdicts.outcome)
+        self.laps.lap("ledger")
+        for observer in self.observers:
+            observer(verdicts)
+        self.latest.keep(verdicts)
+        self.laps.lap("outputs")
+
+    def _sense(self, tick: Tick, turn: Turn) -> Evidence:
+        """The sentinel and the gate look at every stream, every step; never shed."""
+        parts = self.parts
+        here = tick.slots[tick.present]
+        evidence = parts.sentinel.look(here, tick.value[tick.present], tick.start, tick.step)
+        if here.size < tick.slots.size:
+            parts.sentinel.absent(tick.slots[~tick.present])
+        self.laps.lap("sentinel")
+        parts.gate.look(here, tick.value[tick.present], parts.groups.of[here], len(parts.groups))
+        self.laps.lap("gate")
+        if evidence.accepted.any():
+            self.accepted += int(np.count_nonzero(evidence.accepted))
+            names = [parts.table.names[slot] for slot in here[evidence.accepted][:10].tolist()]
+            turn.notes.append(("baseline.accepted", {"streams": names, "ts": tick.start}))
+        return evidence
+
+    def _sort_out(self, verdicts: Verdicts, evidence: Evidence) -> npt.NDArray[np.intp]:
+        """Gaps and streams in warm-up are told apart from the windows that are due a look: their rows [n]."""
+        tick, windows = verdicts.tick, self.parts.windows
+        slots = tick.slots
+        warm = (windows.steps[slots] >= WARM) & (windows.valid[slots] >= windows.size // 2)
+        ready = tick.present & warm
+        verdicts.outcome[:] = np.where(ready, SENTINEL, np.where(tick.present, WARMUP, GAP))
+        never = self.since[slots] == 0
+        idle = never | ~ready
+        frame = tick.step * self._every
+        self.since[slots] = np.where(
+            idle, np.where(never, np.where(ready, tick.start, 0), self.since[slots] + frame), self.since[slots]
+        )
+        verdicts.age[:] = np.where(self.since[slots] > 0, (tick.start - self.since[slots]) / 1e9, np.nan)
+        self._say_evidence(verdicts, evidence, ready)
+        return np.flatnonzero(ready)
+
+    def _say_evidence(self, verdicts: Verdicts, evidence: Evidence, ready: Bools) -> None:
+        """The sentinel's verdict, which stands unless a full look follows."""
+        known = ready[verdicts.tick.present]
+        rows = np.flatnonzero(ready)
+        verdicts.score[rows], verdicts.p[rows] = evidence.score[known], evidence.p[known]
+        verdicts.fidelity[rows] = BY_SENTINEL
+        if self.parts.looks is None:
+            for name in ("expected", "low", "high"):
+                getattr(verdicts, name)[rows] = getattr(evidence, name)[known]
+
+    def _look(self, verdicts: Verdicts, evidence: Evidence, ready: npt.NDArray[np.intp], now: int) -> None:
+        """Decide who gets a full look, look, and note the lag of every verdict."""
+        tick = verdicts.tick
+        anchor = now if tick.backlog else max(tick.due, tick.arrived)
+        if self.parts.looks is not None and ready.size:
+            self._admit_and_look(verdicts, ready, anchor)
+        lag = max(0, self.parts.clock.now() - anchor)
+        if self.parts.looks is not None:
+            self.parts.looks.budget.frame_done(lag)
+        (self.catching_up if tick.backlog else self.lags).add(now, lag / 1e9, tick.slots.size)
+        self.laps.lap("model")
+
+    def _admit_and_look(self, verdicts: Verdicts, ready: npt.NDArray[np.intp], anchor: int) -> None:
+        parts, looks, tick = self.parts, self.parts.looks, verdicts.tick
+        assert looks is not None
+        slots = tick.slots[ready]
+        deadline = anchor + self._latency
+        k = looks.budget.afford(deadline, parts.clock.now(), slots.size)
+        count = tick.k // self._every
+        weight = parts.gate.weights(slots, parts.groups.of[slots], len(parts.groups), count)
+        verdicts.weight[ready] = weight
+        admission = self._admit(verdicts, ready, weight, k)
+        order = ready[admission.rows]
+        if k >= ready.size:  # all fit: whole groups in one chunk cost least
+            order = ready[np.lexsort((slots, parts.groups.of[slots]))]
+        self.laps.lap("gate")
+        found = looks.look(tick, tick.slots[order], deadline)
+        self.model_errors += found.failed is not None
+        self._enter(verdicts, ready, order, admission, found.slots.size, found.failed is not None)
+        rows = np.searchsorted(tick.slots, found.slots)
+        verdicts.score[rows] = found.score
+        verdicts.low[rows], verdicts.expected[rows], verdicts.high[rows] = found.expected.T
+        verdicts.explained = found.explained
+        parts.gate.learn(found.slots, found.score, count)
+        self.since[found.slots] = tick.start
+
+    def _admit(self, verdicts: Verdicts, ready: npt.NDArray[np.intp], weight: F32, k: int) -> Admission:
+        tick = verdicts.tick
+        slots = tick.slots[ready]
+        frame = tick.step * self._every
+        left = frames_left(tick.start - self.since[slots], self.parts.registry.blind[slots], frame)
+        suspect = (verdicts.score[ready] >= SUSPECT) | self.parts.alerts.suspect(slots)
+        return self.parts.gate.admit(slots, weight, k, left, suspect)
+
+    def _enter(
+        self,
+        verdicts: Verdicts,
+        ready: npt.NDArray[np.intp],
+        order: npt.NDArray[np.intp],
+        admission: Admission,
+        done: int,
+        failed: bool,
+    ) -> None:
+        """Outcomes and reasons of all windows due; what was ranked but cut by the clock counts as shed."""
+        verdicts.reason[ready] = admission.reason
+        verdicts.reason[order[done:]] = Reason.CUT_BY_CLOCK
+        verdicts.outcome[ready] = SENTINEL if failed else SHED
+        verdicts.outcome[order[:done]] = FULL
+        verdicts.fidelity[order[:done]] = BY_FULL
+        missed = admission.breaching & (verdicts.outcome[ready] != FULL)
+        self.violations += int(np.count_nonzero(missed))
+        unseen = verdicts.tick.start - self.since[verdicts.tick.slots[ready]]
+        self.longest_unseen = max(self.longest_unseen, int(unseen.max()))
+
+    # -- rules
+
+    def _evaluate(self, verdicts: Verdicts, turn: Turn) -> None:
+        tick, parts = verdicts.tick, self.parts
+        coverage = self._coverage(verdicts)
+        flat, silent = parts.sentinel.runs(tick.slots)
+        numbers = {
+            "score": verdicts.score,
+            "p": verdicts.p,
+            "value": tick.value,
+            "expected": verdicts.expected,
+            "low": verdicts.low,
+            "high": verdicts.high,
+            "weight": verdicts.weight,
+            "age": verdicts.age,
+            "rate": parts.windows.rate[tick.slots],
+            "coverage": coverage,
+            "imputed": 1 - parts.windows.valid[tick.slots] / np.float32(parts.windows.size),
+            "flat": flat,
+            "silent": silent,
+        }
+        observed = Observed(tick.start, tick.end, tick.slots, numbers, verdicts.fidelity, tick.step)
+        changes = parts.alerts.update(observed)
+        turn.told += [self._tell(change, verdicts, coverage) for change in changes]
+        turn.incidents += parts.incidents.gather(changes, tick.end)
+        self.laps.lap("rules")
+
+    def _coverage(self, verdicts: Verdicts) -> F32:
+        """Share of each stream's group that was looked at, of those that were due a look, now [m]; 1 where none was."""
+        panel = self.parts.groups.of[verdicts.tick.slots]
+        due = np.isin(verdicts.outcome, (FULL, SHED, SENTINEL))
+        n = len(self.parts.groups)
+        wanted = np.bincount(panel[due], minlength=n)
+        looked = np.bincount(panel[verdicts.looked], minlength=n)
+        share = np.where(wanted > 0, looked / np.maximum(wanted, 1), 1.0)
+        return share[panel].astype(np.float32)
+
+    def _tell(self, change: Change, verdicts: Verdicts, coverage: F32) -> Told:
+        slots = verdicts.tick.slots
+        row = int(np.searchsorted(slots, change.slot))
+        mates = self.parts.groups.of[slots] == self.parts.groups.of[change.slot]
+        shed = int(np.count_nonzero(verdicts.outcome[mates] == SHED))
+        return Told(change, verdicts, row, float(coverage[row]), shed)
+
+    # -- what it says of itself
+
+    def summary(self) -> dict[str, Any]:
+        """Counts so far, in the words of the summary JSON."""
+        parts = self.parts
+        return {
+            "readings": parts.windows.counts["readings"],
+            "streams": len(parts.table.slot_of),
+            "groups": len({g for g, n in zip(parts.table.groups, parts.table.names, strict=True) if n}),
+            "windows": parts.ledger.windows(),
+            "late": parts.windows.counts["late"],
+            "coverage": round(parts.ledger.coverage(), 6),
+            "lag": self.lags.summary(),
+            "budget": self._latency / 1e9,
+            "guarantee_violations": self.violations,
+            "longest_unseen": self.longest_unseen / 1e9,
+        }
+
+
+class _Latest:
+    """The newest verdict of every stream, in columns by slot: for the page and the API."""
+
+    def __init__(self) -> None:
+        self.score: F32 = np.zeros(0, np.float32)
+        self.value = np.zeros(0)
+        self.weight: F32 = np.zeros(0, np.float32)
+        self.outcome = np.zeros(0, np.int8)
+        self.ts = np.zeros(0, np.int64)
+
+    def grow(self, n: int) -> None:
+        more = n - self.score.size
+        if more > 0:
+            for name, fill in (("score", np.nan), ("value", np.nan), ("weight", np.nan), ("outcome", -1), ("ts", 0)):
+                old = getattr(self, name)
+                setattr(self, name, np.append(old, np.full(more, fill, old.dtype)))
+
+    def keep(self, verdicts: Verdicts) -> None:
+        slots = verdicts.tick.slots
+        self.score[slots], self.value[slots] = verdicts.score, verdicts.tick.value
+        self.weight[slots], self.outcome[slots] = verdicts.weight, verdicts.outcome
+        self.ts[slots] = verdicts.tick.start
+
+
+def outcome_names(outcome: npt.NDArray[np.int8]) -> list[str]:
+    """Names of outcomes; "" = not judged at this step."""
+    return ["" if code < 0 else OUTCOMES[code] for code in outcome.tolist()]
+
+
+def slots_of(table: StreamTable) -> Ints:
+    """The slots in use, ascending."""
+    return np.array(sorted(table.slot_of.values()), np.int32)

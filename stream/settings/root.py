@@ -1,0 +1,228 @@
+"""The whole configuration: one frozen tree, every key with a default but ``sources``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from stream.settings.calendar import TimeInterval
+from stream.settings.outputs import ConsoleSink, KafkaSink, Receiver, Route, Sink
+from stream.settings.quantities import (
+    Address,
+    Duration,
+    DurationOrZero,
+    Number,
+    Section,
+    Share,
+    Size,
+    Text,
+    Whole,
+    refused,
+)
+from stream.settings.sources import KafkaSource, Source
+from stream.settings.streams import StreamEntry
+
+Place = tuple[str | int, ...]
+
+
+class Windows(Section):
+    """How readings become windows."""
+
+    size: Whole = Field(128, ge=8, le=4096)
+    """Steps of a window."""
+    every: Whole = Field(1, ge=1, le=4096)
+    """A window is judged every so many steps."""
+    lateness: DurationOrZero = Field("2s")
+    """How long a step waits for readings that come late."""
+    future: DurationOrZero = Field("1m")
+    """A reading further ahead of its arrival is set aside."""
+    idle: Duration = Field("30s")
+    """A partition without readings for so long holds nobody up."""
+    ttl: Duration = Field("1h")
+    """A stream without readings for so long is forgotten."""
+
+
+class Limits(Section):
+    """What heed may take."""
+
+    streams: Whole = Field(100_000, ge=1, le=10_000_000)
+    """Most streams at a time; more are refused and counted."""
+    message_bytes: Size = Field("1MiB")
+    """Largest message read."""
+    memory: Size = Field("4GiB")
+    """Most memory; `heed check` says what the limit on streams needs."""
+
+
+class Model(Section):
+    """What scores windows."""
+
+    name: Literal["builtin", "none"] | None = None
+    """The shipped model, or none: the sentinel alone; by default `builtin` where no `path` is given."""
+    path: Text | None = None
+    """A model of your own: a directory with a card, or an ONNX file."""
+    false_alarms: Number = Field(0.1, gt=0, le=1000)
+    """Nominal false alarms per stream and day at score 1."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _builtin_unless_told(cls, data: Any) -> Any:
+        return {"name": "builtin", **data} if isinstance(data, dict) and not data.get("path") else data
+
+    @model_validator(mode="after")
+    def _one(self) -> Model:
+        if self.name and self.path:
+            raise refused("give a name or a path, not both")
+        return self
+
+
+class Budget(Section):
+    """How late, how blind and how dear heed may be."""
+
+    latency: Duration = Field("250ms")
+    """Lag allowed: p99 of the time from due to verdict."""
+    blind: Duration = Field("30s")
+    """Longest time a stream with windows due goes without a full look."""
+    cores: Whole = Field(1, ge=1, le=1024)
+    """CPU cores the model may use."""
+    policy: Literal["weight", "gate", "last", "oldest", "round_robin", "random"] = "weight"
+    """By what the looks that are afforded are given."""
+    explore: Share = 0.25
+    """Share of them given by chance, so that nothing is overlooked for good."""
+    slack: Share = Field(0.05, le=0.9)
+    """Share of the latency budget kept free for bursts."""
+
+
+class State(Section):
+    """Where heed keeps what a restart must not lose, and how often."""
+
+    path: Text = "./state"
+    """Directory, made where it is missing."""
+    commit: Duration = Field("1s")
+    """Between two commits of alerts, ledger and positions."""
+    checkpoint: Duration = Field("5m")
+    """Between two checkpoints of evidence and calibration."""
+
+    @model_validator(mode="after")
+    def _often_and_seldom(self) -> State:
+        if self.commit > self.checkpoint:
+            raise refused("must not be shorter than state.commit", "checkpoint")
+        return self
+
+
+class Server(Section):
+    """The page, metrics and the HTTP interface."""
+
+    listen: Address = "127.0.0.1:8321"
+    """Host and port, or `none`; there is no log-in, so think before opening it to others."""
+
+
+class Logging(Section):
+    """Log lines, on the standard error."""
+
+    format: Literal["auto", "console", "json"] = "auto"
+    """`auto` is for people on a terminal, JSON elsewhere."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level written."""
+
+
+class Settings(Section):
+    """heed's configuration."""
+
+    sources: tuple[Source, ...] = ()
+    """Where readings come from; the one key without a default."""
+    streams: tuple[StreamEntry, ...] = ()
+    """What holds for streams by name; the first match wins."""
+    windows: Windows = Field(default_factory=Windows)
+    """How readings become windows."""
+    limits: Limits = Field(default_factory=Limits)
+    """What heed may take."""
+    model: Model = Field(default_factory=Model)
+    """What scores windows."""
+    evidence: Literal["full", "lean"] = "full"
+    """What the sentinel keeps per stream; `lean` takes less memory and knows no weeks."""
+    budget: Budget = Field(default_factory=Budget)
+    """How late, how blind and how dear heed may be."""
+    rule_files: tuple[Text, ...] = ()
+    """Rule files or globs, relative to the configuration file; by default the built-in rules."""
+    time_intervals: tuple[TimeInterval, ...] = ()
+    """Named times, in Alertmanager's shape."""
+    sinks: tuple[Sink, ...] = Field(default_factory=lambda: (ConsoleSink(),))
+    """Where alert changes go as data; by default the console."""
+    receivers: tuple[Receiver, ...] = ()
+    """Who can be told of incidents."""
+    route: Route = Field(default_factory=Route)
+    """Who is told of incidents, and how often."""
+    state: State = Field(default_factory=State)
+    """Where heed keeps what a restart must not lose."""
+    server: Server = Field(default_factory=Server)
+    """The page, metrics and the HTTP interface."""
+    logging: Logging = Field(default_factory=Logging)
+    """Log lines."""
+
+
+def contradictions(settings: Settings) -> list[tuple[Place, str]]:
+    """What is right in each part and wrong as a whole: names that nothing has, names given twice."""
+    return [*_unknown_names(settings), *_lost_sinks(settings), *_twice(settings)]
+
+
+def _unknown_names(settings: Settings) -> list[tuple[Place, str]]:
+    intervals = [interval.name for interval in settings.time_intervals]
+    receivers = [receiver.name for receiver in settings.receivers]
+    found: list[tuple[Place, str]] = [
+        (("streams", i, "closed"), _nobody("time interval", entry.closed, intervals, "time_intervals"))
+        for i, entry in enumerate(settings.streams)
+        if entry.closed and entry.closed not in intervals
+    ]
+    name = settings.route.receiver
+    if name and name not in receivers:
+        found.append((("route", "receiver"), _nobody("receiver", name, receivers, "receivers")))
+    return found
+
+
+def _nobody(what: str, name: str, names: list[str], where: str) -> str:
+    known = f"there are {', '.join(names)}" if names else f"{where} is empty"
+    return f'no {what} is called "{name}": {known}'
+
+
+def _lost_sinks(settings: Settings) -> list[tuple[Place, str]]:
+    if any(isinstance(source, KafkaSource) for source in settings.sources):
+        return []
+    return [
+        (("sinks", i), 'needs a client, like client: {bootstrap.servers: "127.0.0.1:9092"}: no source is a Kafka one')
+        for i, sink in enumerate(settings.sinks)
+        if isinstance(sink, KafkaSink) and "bootstrap.servers" not in sink.client
+    ]
+
+
+def _twice(settings: Settings) -> list[tuple[Place, str]]:
+    named = {
+        "sources": [item.name for item in settings.sources],
+        "time_intervals": [item.name for item in settings.time_intervals],
+        "sinks": [item.name for item in settings.sinks],
+        "receivers": [item.name for item in settings.receivers],
+    }
+    return [
+        ((where, i, "name"), f'the name "{name}" is taken already')
+        for where, names in named.items()
+        for i, name in enumerate(names)
+        if name and name in names[:i]
+    ]
+
+
+def names(parts: tuple[Source, ...] | tuple[Sink, ...]) -> list[str]:
+    """A name for each source or sink: its own, or its type, numbered from the second on (``kafka``, ``kafka-2``)."""
+    taken = {part.name for part in parts if part.name}
+    found: list[str] = []
+    for part in parts:
+        found.append(part.name or _free(part.type, taken))
+        taken.add(found[-1])
+    return found
+
+
+def _free(kind: str, taken: set[str | None]) -> str:
+    name, count = kind, 1
+    while name in taken:
+        count += 1
+        name = f"{kind}-{count}"
+    return name

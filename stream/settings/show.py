@@ -1,0 +1,119 @@
+"""Settings told to people and editors: as YAML with every default, as JSON Schema, as an example to start from."""
+
+from __future__ import annotations
+
+import copy
+from importlib.resources import files
+from typing import Any, Literal
+
+import yaml
+
+from stream.config_text import Tree, plain
+from stream.settings.load import model_schema
+from stream.settings.root import Settings
+from stream.settings.secrets import masked
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes also what only YAML 1.2 takes for a number."""
+
+
+def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, None if isinstance(plain(text), str) else '"')
+
+
+_Dumper.add_representer(str, _quoted)
+
+
+def show(settings: Settings) -> str:
+    """The settings as YAML that loads again: all defaults, durations as text, secrets as ``<secret>``."""
+    tree = _escaped(masked(settings.model_dump(mode="json", exclude_none=True)))
+    text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    return text
+
+
+def _escaped(tree: Tree) -> Tree:
+    if isinstance(tree, dict):
+        return {key: _escaped(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_escaped(value) for value in tree]
+    return tree.replace("${", "$${") if isinstance(tree, str) else tree
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a configuration file, for editors and other checks."""
+    found = copy.deepcopy(model_schema())
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "required": ["sources"]}
+    return {**head, **found, "title": "heed configuration"}
+
+
+def generate(kind: Literal["minimal", "full"] = "full") -> str:
+    """A commented configuration that loads: the least, or every key there is."""
+    return files("stream.settings").joinpath(f"{kind}.yaml").read_text("utf-8")
+
+
+def reference() -> list[str]:
+    """One row of Markdown for every key: name, type, default, meaning (docs/configuration.md holds them all)."""
+    found = model_schema()
+    return _rows(found, "", found["$defs"])
+
+
+def _rows(node: dict[str, Any], prefix: str, defs: dict[str, Any]) -> list[str]:
+    rows = []
+    for key, part in node["properties"].items():
+        required = key in node.get("required", ()) or (not prefix and key == "sources")
+        inner, path = _within(part, defs), f"{prefix}{key}{'[]' if _items(part) else ''}"
+        rows.append(_row(f"{prefix}{key}", part, inner, required))
+        for child in inner:
+            kind = child["properties"].get("type", {}).get("const")
+            rows += _rows(child, f"{path}{f'({kind})' if kind else ''}.", defs)
+    return rows
+
+
+def _row(path: str, part: dict[str, Any], inner: list[dict[str, Any]], required: bool) -> str:
+    default = "required" if required else f"`{_default(part)}`" if not inner and _default(part) else ""
+    if "const" in part:
+        return f"| `{path}` | text | required | `{part['const']}`. |"
+    return f"| `{path}` | {_type(part)} | {default} | {part.get('description', '')} |"
+
+
+def _default(part: dict[str, Any]) -> str:
+    value = part.get("default")
+    if value is None:
+        return ""
+    dumped = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=1000)
+    return str(dumped).removesuffix("\n").removesuffix("\n...")
+
+
+def _items(part: dict[str, Any]) -> dict[str, Any]:
+    items: dict[str, Any] = part.get("items", {}) if part.get("type") == "array" else {}
+    return items if "$ref" in items or "oneOf" in items else {}
+
+
+def _within(part: dict[str, Any], defs: dict[str, Any]) -> list[dict[str, Any]]:
+    """The mappings that stand below a key: none for a plain value, several for a list of several types."""
+    options = [part, *part.get("anyOf", []), *_items(part).get("oneOf", []), _items(part)]
+    names = [str(option["$ref"]).rpartition("/")[2] for option in options if "$ref" in option]
+    return [defs[name] for name in dict.fromkeys(names)]
+
+
+def _type(part: dict[str, Any]) -> str:
+    part = next((p for p in part.get("anyOf", []) if p.get("type") != "null"), part)
+    if "enum" in part:
+        return ", ".join(f"`{word}`" for word in part["enum"])
+    if part.get("examples", [""])[0] == "250ms":
+        return "duration"
+    if part.get("examples", [""])[0] == "1MiB":
+        return "size"
+    words = {"integer": "whole number", "number": "number", "string": "text", "array": "list"}
+    return words.get(str(part.get("type")), "mapping") + _bounds(part)
+
+
+def _bounds(part: dict[str, Any]) -> str:
+    low, above, high = part.get("minimum"), part.get("exclusiveMinimum"), part.get("maximum")
+    said = [f"{low:g} or more"] if low is not None else [f"above {above:g}"] if above is not None else []
+    if low is not None and high is not None:
+        said = [f"{low:,} to {high:,}"]
+    elif high is not None:
+        said.append(f"at most {high:,}")
+    return f", {', '.join(said)}" if said else ""

@@ -1,0 +1,53 @@
+"""What was said of the streams of one tick, in columns, and how it was come by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from connectors.batch import Ints
+from models.contract import F32
+from stream.ledger import FULL, LITE
+from stream.lane import Tick
+
+FIDELITIES = ("", "sentinel", "lite", "full")
+NOTHING, BY_SENTINEL, BY_LITE, BY_FULL = range(4)
+NOT_DUE = -1  # outcome of a window that is not judged at this step
+
+Codes = npt.NDArray[np.int8]
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """Columns over ``tick.slots`` [m]; NaN where nothing is said. ``outcome`` as in ledger.OUTCOMES or NOT_DUE.
+
+    ``reason`` is a code of selection.REASONS: why a window was admitted or shed. ``lag`` is in seconds.
+    """
+
+    tick: Tick
+    score: F32
+    p: F32
+    expected: F32
+    low: F32
+    high: F32
+    weight: F32
+    age: F32  # seconds since the last full look before this tick
+    outcome: Codes
+    fidelity: Codes
+    reason: Codes
+    explained: dict[int, tuple[Ints, F32]] = field(default_factory=dict)  # slot: who explains it, and their shares
+
+    @property
+    def looked(self) -> npt.NDArray[np.bool_]:
+        """Windows that got a full or lite look [m]."""
+        return (self.outcome == FULL) | (self.outcome == LITE)
+
+
+def nothing_said(tick: Tick) -> Verdicts:
+    """Verdicts of a tick of which nothing is known yet."""
+    m = tick.slots.size
+    blank = [np.full(m, np.nan, np.float32) for _ in range(7)]
+    zeros = np.zeros(m, np.int8)
+    return Verdicts(tick, *blank, np.full(m, NOT_DUE, np.int8), zeros, zeros.copy())
