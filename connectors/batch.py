@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +73,18 @@ class StreamTable:
         """Slots given since the last call, in the order of first appearance."""
         new, self._new = self._new, []
         return new
+
+    def state(self) -> dict[str, object]:
+        """For a checkpoint: JSON-like."""
+        columns = {"names": self.names, "groups": self.groups, "labels": [dict(labels) for labels in self.labels]}
+        return {**columns, "step": self.step, "origin": self.origin}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of ``state``; none of these streams is new."""
+        self.names, self.groups, self.labels = list(state["names"]), list(state["groups"]), list(state["labels"])
+        self.step, self.origin = list(state["step"]), list(state["origin"])
+        self.slot_of = {name: slot for slot, name in enumerate(self.names) if name}
+        self._free = [slot for slot, name in enumerate(self.names) if not name]
 
     def release(self, slots: Sequence[int]) -> None:
         """Forget streams; their slots may be given to others."""

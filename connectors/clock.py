@@ -110,3 +110,35 @@ class Laps:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
+
+
+class ShiftedClock:
+    """Another clock, some time ahead or behind: a demo goes on from where its fast start ended."""
+
+    def __init__(self, clock: Clock, shift_ns: int) -> None:
+        self._clock, self._shift = clock, shift_ns
+
+    def now(self) -> int:
+        return self._clock.now() + self._shift
+
+    def wait(self, until: int) -> None:
+        self._clock.wait(until - self._shift)
+
+    def charge(self, seconds: float) -> float:
+        return self._clock.charge(seconds)
+
+
+class SwitchedClock:
+    """A clock that can be exchanged between turns: first one that is wound, then a live one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.inner = clock
+
+    def now(self) -> int:
+        return self.inner.now()
+
+    def wait(self, until: int) -> None:
+        self.inner.wait(until)
+
+    def charge(self, seconds: float) -> float:
+        return self.inner.charge(seconds)

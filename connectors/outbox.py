@@ -46,7 +46,8 @@ class Outbox:
 
     def close(self, patience_s: float = 10.0) -> bool:
         """Wait for what is under way, then stop; false where something is left (it stays durable)."""
-        return all([courier.close(patience_s) for courier in self._couriers.values()])
+        closed = [courier.close(patience_s) for courier in self._couriers.values()]  # every one, not up to the first
+        return all(closed)
 
 
 class _Courier(threading.Thread):

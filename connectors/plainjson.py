@@ -72,7 +72,7 @@ class PlainJson:
         ts = self._times(structs, rows, messages)
         columns = [self._values(part, structs, rows, messages) for part in self.fields]
         absent = np.array([column[2] for column in columns])  # [fields, structs]
-        again = (ts == _AGAIN) | absent.all(axis=0) | np.any([column[3] for column in columns], axis=0)
+        again: Bools = (ts < 0) | absent.all(axis=0) | np.any([column[3] for column in columns], axis=0)
         at, which = np.nonzero(~(absent | again).T)  # message by message, its fields in their order
         slots = np.array([column[0] for column in columns])[which, at]
         values = np.array([column[1] for column in columns])[which, at]
@@ -94,7 +94,8 @@ class PlainJson:
     ) -> tuple[Ints, Floats, Bools, Bools]:
         """Slots, values, which are absent and which have to be read again."""
         raw = self._column(part.value.text, structs)
-        absent = np.array([value is msgspec.UNSET for value in raw], bool)
+        several = len(self.fields) > 1  # a single one has to be there
+        absent = np.array([value is msgspec.UNSET for value in raw], bool) if several else np.zeros(len(raw), bool)
         values, again = _numbers(raw)
         slots = part.naming.known(self._names(part.naming, structs, rows, messages))
         if None in slots:

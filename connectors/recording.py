@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,19 +15,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from connectors import cells
-from connectors.batch import Batch, PartitionTable, StreamTable, empty
+from connectors.batch import Batch, Ints, PartitionTable, StreamTable, empty
 from connectors.clock import Clock
-from connectors.columnfile import ColumnFile, texts
+from connectors.columnfile import NAME, TIME, Column, ColumnFile, texts, times
 from connectors.slots import Numbers, Slots, Stream
 from connectors.source import SourceError
 from connectors.tablefile import named_errors
 
 VERSION = 1
-KEY = b"heed"  # of the Parquet file's metadata
+KEY = "heed"  # of the Parquet file's metadata
 ROWS_A_GROUP, TURNS_A_BLOCK = 50_000, 10_000
-
-TIME, NAME = pa.timestamp("ns", "UTC"), pa.dictionary(pa.int32(), pa.string())
-COLUMNS: dict[str, pa.DataType] = {
+COLUMNS = {
     "arrived": TIME,
     "ts": TIME,
     "stream": NAME,
@@ -69,7 +67,7 @@ class _Rows(NamedTuple):
     """The kept readings of one turn."""
 
     batch: Batch
-    number: np.typing.NDArray[np.int32]  # of the stream, as in Heading.streams
+    number: Ints  # of the stream, as in Heading.streams
     turn: int
 
 
@@ -82,36 +80,29 @@ class RecordingWriter:
         self._numbers: Numbers | None = None
         self._turns: list[Turn] = []
         self._rows: list[_Rows] = []
-        self._buffered = self._number = 0
+        self._buffered = self._turn = 0
 
     def turn(self, now: int, batch: Batch, table: StreamTable, partitions: PartitionTable) -> None:
         """Keep a turn and its readings; call it before the monitor sees the batch."""
         if self._buffered >= ROWS_A_GROUP or len(self._turns) >= TURNS_A_BLOCK:
             self.flush()
-        number, told = self._number_streams(batch, table)
-        kept = number >= 0
-        refused = len(batch) - int(kept.sum())
-        counts = {**batch.counts, **({"refused": refused} if refused else {})}
-        if refused:
-            batch, number = _without(batch, kept), number[kept]
-        new = len(self._heading.streams) - told
-        self._turns.append(
-            Turn(now, len(batch), new, batch.at_end, batch.ended, dict(batch.positions), counts, [])
-        )
-        if len(batch):
-            self._rows.append(_Rows(batch, number, self._number))
-        self._heading.refused += refused
+        told = len(self._heading.streams)
+        number = self._number(batch, table)
+        kept = np.flatnonzero(number >= 0)
+        if refused := len(batch) - len(kept):
+            self._heading.refused += refused
+            batch = replace(batch, counts={**batch.counts, "refused": refused})
         self._heading.partitions = partitions.names
-        self._buffered += len(batch)
-        self._number += 1
+        self._turns.append(_turn(now, batch, len(kept), len(self._heading.streams) - told))
+        self._rows.append(_Rows(batch.take(kept) if refused else batch, number[kept], self._turn))
+        self._buffered += len(kept)
+        self._turn += 1
 
-    def _number_streams(self, batch: Batch, table: StreamTable) -> tuple[np.typing.NDArray[np.int32], int]:
+    def _number(self, batch: Batch, table: StreamTable) -> Ints:
         if self._numbers is None:
             self._numbers = Numbers(table)
-        told = len(self._numbers.streams)
-        number = self._numbers.of(batch.stream)
-        self._heading.streams = self._numbers.streams
-        return number, told
+            self._heading.streams = self._numbers.streams
+        return self._numbers.of(batch.stream)
 
     def cost(self, seconds: float) -> None:
         """A chunk that was scored in the latest turn cost so much."""
@@ -120,14 +111,14 @@ class RecordingWriter:
 
     def flush(self) -> None:
         """Write what is buffered, whole turns only."""
-        if self._rows:
+        if self._buffered:
             self._file.write(self._columns())
         if self._turns:
             packed = zlib.compress(msgspec.msgpack.encode(self._turns))
             self._heading.turns.append(base64.b64encode(packed).decode())
         self._rows, self._turns, self._buffered = [], [], 0
 
-    def _columns(self) -> dict[str, pa.Array]:
+    def _columns(self) -> dict[str, Column]:
         batches = [rows.batch for rows in self._rows]
         number = np.concatenate([rows.number for rows in self._rows])
         present, index = np.unique(number, return_inverse=True)
@@ -135,8 +126,8 @@ class RecordingWriter:
         turn = np.repeat([rows.turn for rows in self._rows], [len(batch) for batch in batches])
         backlog = [np.zeros(len(b), bool) if b.backlog is None else b.backlog for b in batches]
         return {
-            "arrived": pa.array(np.concatenate([b.arrived for b in batches])).cast(TIME),
-            "ts": pa.array(np.concatenate([b.ts for b in batches])).cast(TIME),
+            "arrived": times(np.concatenate([b.arrived for b in batches])),
+            "ts": times(np.concatenate([b.ts for b in batches])),
             "stream": texts(index, [stream.name for stream in streams]),
             "group": texts(index, [stream.group for stream in streams]),
             "value": pa.array(np.concatenate([b.value for b in batches])),
@@ -150,25 +141,12 @@ class RecordingWriter:
         """Write the rest and give the file its name; safe to call twice."""
         if not self._file.closed:
             self.flush()
-            self._file.close({KEY: msgspec.json.encode(self._heading)})
+            self._file.close({KEY: msgspec.json.encode(self._heading).decode()})
 
 
-def _without(batch: Batch, kept: np.typing.NDArray[np.bool_]) -> Batch:
-    """The kept readings, with all that the poll says of its partitions."""
-    rows = batch.take(kept)
-    return Batch(
-        rows.stream,
-        rows.ts,
-        rows.arrived,
-        rows.value,
-        rows.partition,
-        rows.offset,
-        batch.positions,
-        batch.at_end,
-        batch.ended,
-        rows.backlog,
-        batch.counts,
-    )
+def _turn(now: int, batch: Batch, rows: int, streams: int) -> Turn:
+    positions, counts = dict(batch.positions), dict(batch.counts)
+    return Turn(now, rows, streams, batch.at_end, batch.ended, positions, counts, [])
 
 
 def heading(path: str | Path) -> Heading | None:
@@ -176,7 +154,7 @@ def heading(path: str | Path) -> Heading | None:
     with named_errors(str(path)), Path(path).open("rb") as file:
         if file.read(4) != b"PAR1":
             return None
-        found = (pq.read_metadata(path).metadata or {}).get(KEY)
+        found = (pq.read_metadata(path).metadata or {}).get(KEY.encode())
         return None if found is None else _heading(str(path), found)
 
 
@@ -201,30 +179,28 @@ def _turns(path: str, blocks: Sequence[str]) -> Iterator[Turn]:
 class RecordingSource:
     """Gives a recorded run again turn by turn, and winds the clock to each turn's ``now``.
 
-    What was polled was decided when it was recorded, so ``until`` is not looked at. ``costs`` holds the seconds of
-    each chunk that was scored in the turn polled last.
+    What each turn polled was decided when it was recorded, so ``until`` is not looked at. ``costs`` holds the seconds
+    of each chunk that was scored in the turn polled last.
     """
 
     def __init__(self, path: str | Path, table: StreamTable, partitions: PartitionTable, clock: Clock) -> None:
         found = heading(path)
         if found is None:
-            raise SourceError(f"{path}: is no recording of heed's; it has no turns")
-        self.heading, self.costs = found, ()
-        self._path, self._clock = str(path), clock
+            raise SourceError(f"{path}: is no recording of heed's: it has no turns")
+        self.heading = found
+        self.costs: tuple[float, ...] = ()
+        self._clock, self._partitions = clock, partitions
         self._slots = Slots(table)
         self._slots.add(found.streams)
-        self._partition = np.array([partitions.number(name) for name in found.partitions], np.int32)
-        self._turns = _turns(self._path, found.turns)
-        self._next = next(self._turns, None)
-        self._rows = _RowReader(self._path, found, self._partition)
         self._told = 0
-        self._from: dict[int, int] = {}
-        self._number_of = partitions.number
-
-    costs: tuple[float, ...]
+        self._partition = [partitions.number(name) for name in found.partitions]
+        self._turns = _turns(str(path), found.turns)
+        self._next = next(self._turns, None)
+        self._rows = _RowReader(str(path), found)
+        self._start = np.zeros(len(self._partition), np.int64)  # by the recording's own partition numbers
 
     def seek(self, positions: Mapping[str, int]) -> None:
-        self._from = {self._number_of(name): offset for name, offset in positions.items()}
+        self._start = np.array([positions.get(name, 0) for name in self.heading.partitions], np.int64)
 
     def poll(self, until: int) -> Batch:
         turn = self._next
@@ -232,6 +208,82 @@ class RecordingSource:
             return empty()
         self._clock.wait(turn.now)
         self.costs = tuple(turn.costs)
+        self._slots.look_up(range(self._told, self._told + turn.streams))
+        self._told += turn.streams
         batch = self._batch(turn)
         self._next = next(self._turns, None)
         return batch
+
+    def _batch(self, turn: Turn) -> Batch:
+        rows = self._rows.take(turn.rows)
+        number = self._partition
+        batch = replace(
+            rows,
+            stream=self._slots.of(rows.stream),
+            partition=np.array(number, np.int32)[rows.partition],
+            positions={number[p]: offset for p, offset in turn.positions.items()},
+            at_end=tuple(number[p] for p in turn.at_end),
+            ended=tuple(number[p] for p in turn.ended),
+            counts=turn.counts,
+        )
+        wanted = rows.offset >= self._start[rows.partition]
+        if wanted.all():
+            return batch
+        kept = batch.take(wanted)
+        return replace(kept, positions=batch.positions, at_end=batch.at_end, ended=batch.ended, counts=batch.counts)
+
+    def commit(self, positions: Mapping[str, int]) -> None:
+        pass
+
+    @property
+    def done(self) -> bool:
+        return self._next is None
+
+    def close(self) -> None:
+        self._next = None
+        self._rows.close()
+
+
+class _RowReader:
+    """The rows of a recording, one row group in memory at a time; groups hold whole turns."""
+
+    def __init__(self, path: str, heading: Heading) -> None:
+        self._path = path
+        self._stream_of = {stream.name: number for number, stream in enumerate(heading.streams)}
+        self._partition_of = {name: number for number, name in enumerate(heading.partitions)}
+        with named_errors(path):
+            self._file = pq.ParquetFile(path, read_dictionary=["stream", "group", "partition"])
+        self._groups = iter(range(self._file.num_row_groups))
+        self._rows, self._at = empty(), 0
+
+    def take(self, n: int) -> Batch:
+        """The next n rows; streams and partitions by the recording's own numbers."""
+        while self._at == len(self._rows) and n:
+            self._rows, self._at = self._load(next(self._groups, -1)), 0
+        rows = self._rows.take(np.arange(self._at, self._at + n))
+        self._at += n
+        return rows
+
+    def _load(self, group: int) -> Batch:
+        with named_errors(self._path):
+            if group < 0:
+                raise SourceError(f"{self._path}: has fewer readings than its turns say")
+            data = self._file.read_row_group(group)
+            backlog = data["backlog"].to_numpy()
+            return Batch(
+                stream=_coded(data["stream"], self._stream_of),
+                ts=data["ts"].cast(pa.int64()).to_numpy(),
+                arrived=data["arrived"].cast(pa.int64()).to_numpy(),
+                value=data["value"].to_numpy(),
+                partition=_coded(data["partition"], self._partition_of),
+                offset=data["offset"].to_numpy(),
+                backlog=backlog if backlog.any() else None,
+            )
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _coded(column: Column, number_of: Mapping[str, int]) -> Ints:
+    names, codes = cells.names(column)
+    return np.array([number_of[name] for name in names], np.int32)[codes]

@@ -17,7 +17,7 @@ class Stream(NamedTuple):
 
     name: str
     group: str
-    labels: Mapping[str, str] = {}  # noqa: RUF012 (a default of a NamedTuple, never changed)
+    labels: Mapping[str, str] = {}
     step: int = 0
     origin: int = 0
 
@@ -36,9 +36,7 @@ class Numbers:
         """The number of each slot's present stream, -1 where the slot is REFUSED."""
         if self._table.names != self._seen:  # compares by identity: some nanoseconds a stream
             self._refresh()
-        numbers = self._number[slots]
-        numbers[slots == REFUSED] = REFUSED
-        return numbers
+        return np.append(self._number, REFUSED).astype(np.int32)[slots]  # REFUSED = -1 takes the last
 
     def _refresh(self) -> None:
         seen, self._seen = self._seen, self._table.names.copy()
@@ -52,7 +50,7 @@ class Numbers:
         number = self._number_of.setdefault(name, len(self.streams))
         if number == len(self.streams):
             t = self._table
-            self.streams.append(Stream(name, t.groups[slot], t.labels[slot], t.step[slot], t.origin[slot]))
+            self.streams.append(Stream(name, t.groups[slot], dict(t.labels[slot]), t.step[slot], t.origin[slot]))
         return number
 
 

@@ -162,7 +162,8 @@ def _wide(rows: _Rows) -> Table:
     names, matrix = _matrix(rows)
     rows.count("not_finite", int(np.isinf(matrix).sum()))
     there = np.flatnonzero(np.isfinite(matrix).ravel())
-    row, column = np.divmod(there, len(names))
+    row = there // len(names)
+    column = there - row * len(names)
     group, labels, phase = stem(rows.path), rows.flags("label"), rows.flags("phase")
     return Table(
         rows.path,

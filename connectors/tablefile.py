@@ -23,7 +23,7 @@ from connectors.source import SourceError
 MAGIC: dict[bytes, Literal["gzip", "zstd"]] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 PARQUET = b"PAR1"
 BLOCK_BYTES = 16 << 20  # the longest line that is read
-HEAD_BYTES, HEAD_ROWS = 1 << 20, 1 << 16  # what a peek looks at
+HEAD_BYTES, HEAD_ROWS = 1 << 20, 4096  # what a peek looks at
 NULLS = ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "none"]
 CELL = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?|\d{4}-\d\d-\d\d.*|nan|NaN")
 
@@ -72,12 +72,25 @@ def _start(path: str) -> bytes:
 
 
 def _parquet(path: str, head: bool) -> pa.Table:
-    names = pq.read_schema(path).names
+    schema = pq.read_schema(path)
+    names = schema.names
     _no_twins(path, names)
     with pq.ParquetFile(path, read_dictionary=[n for n in ("stream", "group") if n in names]) as file:
         if head:
-            return pa.Table.from_batches(islice(file.iter_batches(HEAD_ROWS), 1), file.schema_arrow)
+            return pa.Table.from_batches(islice(file.iter_batches(HEAD_ROWS, columns=_dated(schema)), 1))
         return file.read()
+
+
+def _is_date(kind: Any) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
+def _dated(schema: pa.Schema) -> list[str] | None:
+    """The columns that tell when readings arrived; None (all of them) where no column's type says time."""
+    dated = [field.name for field in schema if _is_date(field.type)]
+    return (
+        [*dated, *(n for n in ("arrived", "stream", "value") if n in set(schema.names) - set(dated))] if dated else None
+    )
 
 
 def _unpacked(path: str, start: bytes, head: bool) -> bytes:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
-from connectors.batch import Times
+from connectors.batch import Floats, Times
 
 UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}  # nanoseconds
 LAST = 2**63 - 1  # in the year 2262
@@ -50,11 +50,12 @@ class TimeReader:
         times = np.array(values)
         if times.dtype.kind == "i":
             _all_in_range(times, LAST // self._scale)
-            return times.astype(np.int64) * self._scale
+            return self._scale * times.astype(np.int64)
         if times.dtype.kind == "f" and self._scale >= UNITS["ms"]:
             _all_in_range(times, LAST // self._scale - 1)
             whole = np.floor(times)  # apart from the fraction, so that neither loses digits
-            return whole.astype(np.int64) * self._scale + np.rint((times - whole) * self._scale).astype(np.int64)
+            scaled = whole.astype(np.int64) * self._scale
+            return scaled + np.rint((times - whole) * self._scale).astype(np.int64)
         raise BadTime("times of mixed kinds")
 
     def _text(self, value: object) -> int:
@@ -76,9 +77,10 @@ class TimeReader:
         if len(texts) < len(values) or not _plain_utc(texts):
             raise BadTime("times of mixed kinds")
         try:
-            return np.array(texts, dtype="datetime64[ns]").view(np.int64)
+            times: Times = np.array(texts, dtype="datetime64[ns]").view(np.int64)
         except ValueError as error:
             raise BadTime(str(error)) from error
+        return times
 
 
 def _plain_utc(texts: Sequence[str]) -> bool:
@@ -133,6 +135,6 @@ def _in_range(time: int, value: object) -> int:
     return time
 
 
-def _all_in_range(times: np.ndarray[tuple[int, ...], np.dtype[np.generic]], last: int) -> None:
+def _all_in_range(times: Times | Floats, last: int) -> None:
     if len(times) and not bool(np.all((times >= 0) & (times <= last))):  # False for NaN
         raise BadTime("outside 1970 to 2262")

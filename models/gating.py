@@ -29,6 +29,7 @@ _FAR = 1e30  # readings further than this from the first one are taken to be thi
 _TINY = np.float32(1e-30)
 _GRAIN = 1e-9  # changes smaller than this share of the reading are rounding
 _MOST = np.float32(50.0)  # of a feature
+_OLDEST = np.float32(4096)  # steps: a stream never looked at may have any age
 _HALF_NORMAL = np.float32(1.2533)  # standard deviation of normal noise / its mean absolute deviation
 
 
@@ -154,6 +155,7 @@ def inputs(seen: F32, latch: F32, last: F32, age: F32, group: I32, groups: int) 
     ``seen`` ``[GATE, m]`` the gate features, ``latch`` ``[m]`` the greatest surprise since the last full look,
     ``last`` ``[m]`` the score it gave (1 = alarm boundary, -1 = never looked at), ``age`` ``[m]`` steps since.
     """
+    age = np.minimum(age, _OLDEST)
     echo = np.clip(last, 0, 2) * np.exp(-age / np.float32(12))
     rows = np.empty((INPUTS, len(last)), np.float32)
     rows[:GATE] = seen

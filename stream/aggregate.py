@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,16 @@ class OpenSteps:
                 for name in ("total", "count", "_last_ts"):
                     getattr(wide, name)[k % room, slots] = getattr(self, name)[k % self.room, slots]
         return wide
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """For a checkpoint."""
+        return {name: getattr(self, name) for name in ("total", "count", "_last_ts", "how")}
+
+    def restore(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        """The inverse of ``columns``."""
+        for name, column in columns.items():
+            setattr(self, name, column)
+        self.room = self.total.shape[0]
 
     def clear(self, slots: Ints) -> None:
         """Forget what these streams have open."""
@@ -93,6 +104,15 @@ class Transforms:
         for name in ("how", "value", "step", "seen"):
             old = getattr(self, name)
             setattr(self, name, np.append(old, np.zeros(n - old.size, old.dtype)))
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """For a checkpoint."""
+        return {name: getattr(self, name) for name in ("how", "value", "step", "seen")}
+
+    def restore(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        """The inverse of ``columns``."""
+        for name, column in columns.items():
+            setattr(self, name, column)
 
     def apply(self, slots: Ints, value: Floats, k: int, step_s: float) -> Floats:
         """What the steps' values become [m]; NaN where there is no previous one. A falling counter has restarted."""

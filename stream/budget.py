@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-LEAST_ROWS = 128  # a chunk may have as many, and more where calls are dear
+MOST_ROWS = 128  # of a chunk, unless calls are so dear that it takes more to be worth one
 _WORTH = 3.0  # a full chunk's rows cost at least this many calls
 _RATE = 0.1  # of the averages of measured cost
 _SLACK_LEAST, _SLACK_MOST = 0.03, 0.25  # shares of the latency budget
@@ -36,10 +36,14 @@ class Budget:
 
     @property
     def rows(self) -> int:
-        """The largest chunk: one whose rows are worth the call."""
+        """The largest chunk: worth its call, and small enough that a usual surprise stays within the slack."""
         if self.each <= 0:
-            return _FREE if self.exact else LEAST_ROWS
-        return max(LEAST_ROWS, math.ceil(min(_WORTH * self.fixed / self.each, 1e9)))
+            return _FREE if self.exact else MOST_ROWS
+        worth = math.ceil(min(_WORTH * self.fixed / self.each, 1e9) - _ROUND)
+        safe = MOST_ROWS
+        if self.deviation > 0:
+            safe = int(min(safe, self.slack * self.latency_ns / 1e9 / (2 * self.deviation)))
+        return max(worth, safe, 1)
 
     def afford(self, deadline_ns: int, now_ns: int, demand: int) -> int:
         """How many of ``demand`` windows fit into what is left, in chunks, at their mean cost."""

@@ -48,8 +48,8 @@ def _value(document: Document, place: Place, parts: re.Match[str], variables: Ma
 
 def _put(tree: Tree, place: Place, value: Tree) -> None:
     for part in place[:-1]:
-        tree = tree[part]  # type: ignore[index, call-overload]  # the place comes from this very tree
-    tree[place[-1]] = value  # type: ignore[index, call-overload]
+        tree = tree[part]  # type: ignore[index]  # the place comes from this very tree
+    tree[place[-1]] = value  # type: ignore[index]
 
 
 def merge(over: Document, base: Document) -> Document:
@@ -159,4 +159,4 @@ def _forget(document: Document, place: Place) -> None:
     """Marks of what stood there before are no longer true."""
     for marks in (document.values, document.keys, document.written):
         for known in [p for p in marks if p[: len(place)] == place]:
-            del marks[known]  # type: ignore[attr-defined]
+            del marks[known]

@@ -63,6 +63,11 @@ class ConfigError(Exception):
         self.problems = sorted(problems, key=lambda problem: problem.mark or Mark(""))
         super().__init__(self.problems)
 
+    @classmethod
+    def of(cls, message: str) -> ConfigError:
+        """One problem that stands in no file."""
+        return cls([Problem(message)])
+
     def __str__(self) -> str:
         lines = [str(problem) for problem in self.problems[:MOST_PROBLEMS]]
         more = len(self.problems) - len(lines)
@@ -193,8 +198,10 @@ class _Reader:
         found: dict[str, Tree] = {}
         for key_node, value_node in node.value:
             key = self._key(key_node, place)
-            at = (*place, key)
-            if key in found:
+            at = (*place, key or "")
+            if key is None:
+                self._document.problems.append(Problem("a key must be text", place, self._mark(key_node)))
+            elif key in found:
                 said = f'duplicate key "{key}", first on line {self._document.keys[at].line}'
                 self._document.problems.append(Problem(said, at, self._mark(key_node)))
             else:
@@ -202,11 +209,8 @@ class _Reader:
                 found[key] = self.read(value_node, at)
         return self._merged(found, place) if "<<" in found else found
 
-    def _key(self, node: yaml.Node, place: Place) -> str:
-        if isinstance(node, yaml.ScalarNode):
-            return self._whole_text(str(node.value), place)
-        self._document.problems.append(Problem("a key must be text", place, self._mark(node)))
-        return "?"
+    def _key(self, node: yaml.Node, place: Place) -> str | None:
+        return self._whole_text(str(node.value), place) if isinstance(node, yaml.ScalarNode) else None
 
     def _merged(self, found: dict[str, Tree], place: Place) -> Tree:
         """``<<: *defaults``: the keys of other mappings, where the mapping itself doesn't have them."""
@@ -220,7 +224,7 @@ class _Reader:
 
     def _scalar(self, node: yaml.Node, place: Place) -> Scalar:
         text = self._whole_text(str(node.value), place)
-        return text if node.style is not None else plain(text)
+        return text if getattr(node, "style", None) is not None else plain(text)
 
     def _whole_text(self, text: str, place: Place) -> str:
         if not _LONE_SURROGATE.search(text):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 UNITS = {
@@ -27,7 +26,7 @@ def parse_duration(text: str | int | float) -> int:
         raise ValueError(f"{text!r} is not a duration: {_FORM}")
     if isinstance(text, str):
         return _in_range(_of_text(text.strip(), text), text)
-    if math.isnan(text):
+    if text != text:  # only NaN; math.isnan fails on very large integers
         raise ValueError(f"{text!r} is not a duration: {_FORM}")
     return _in_range(round(max(-1, min(text, LONGEST)) * UNITS["s"]), text)
 

@@ -124,6 +124,10 @@ class Gate:
         part = explored_part(self.explore, len(slots), k)
         return select(slots, looked, weights, k, left, suspect, part, plan)
 
+    def greet(self, slots: I32, now: int) -> None:
+        """Streams whose first window is due at step ``now``: their age counts from here."""
+        self._looked[slots] = now
+
     def learn(self, slots: I32, score: F32, now: int) -> None:
         """Full looks at step ``now`` found these scores (1 = the alarm boundary); one that is NaN teaches nothing."""
         if not len(slots):
@@ -133,6 +137,10 @@ class Gate:
         self._latch[slots] = 0
         self._looked[slots] = now
         self._turn = int(slots[-1]) + 1
+
+    def recall(self, slot: int, last: float, looked: int) -> None:
+        """What was known of a stream before a restart: its last score and the step of its last full look."""
+        self._last[slot], self._latch[slot], self._looked[slot] = last, 0, looked
 
     def columns(self) -> dict[str, npt.NDArray[np.generic]]:
         """What depends on the readings alone, for the checkpoint."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from connectors.batch import Ints
 from models.contract import MEMBERS
@@ -67,3 +69,17 @@ class Groups:
             del self._panels[group]
         self.names[panel] = ""
         heapq.heappush(self._free, panel)
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """For a checkpoint; the names of the panels are apart (``names``)."""
+        return {"of": self.of, "member": self.member, "slots": self.slots}
+
+    def restore(self, columns: Mapping[str, npt.NDArray[Any]], names: Sequence[str]) -> None:
+        """The inverse of ``columns`` and ``names``."""
+        self.of, self.member, self.slots = columns["of"], columns["member"], columns["slots"]
+        self.names = list(names)
+        for panel, name in enumerate(self.names):
+            if name:
+                self._panels.setdefault(name, []).append(panel)
+            else:
+                heapq.heappush(self._free, panel)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -103,3 +105,18 @@ class Lane:
         if self.closed is not None:
             for k in range(self.closed + 1, self.closed + old + 1):
                 self.arrived[k % room], self.backlog[k % room] = was[k % old], whether[k % old]
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """For a checkpoint: what it is, its streams, its open steps and what waits."""
+        head = np.array([self.step, self.origin, self.closed is not None, self.closed or 0, self.top], np.int64)
+        own = {"head": head, "slots": self.slots, "arrived": self.arrived, "backlog": self.backlog}
+        held = {} if self.held is None else {f"held.{f}": getattr(self.held, f) for f in Held.__slots__}
+        return own | held
+
+
+def lane_of(columns: Mapping[str, npt.NDArray[Any]]) -> Lane:
+    """The lane that gave these ``columns``."""
+    step, origin, begun, closed, top = columns["head"].tolist()
+    held = Held(*(columns[f"held.{f}"] for f in Held.__slots__)) if "held.k" in columns else None
+    rest = columns["slots"], closed if begun else None, top, held, columns["arrived"], columns["backlog"]
+    return Lane(step, origin, *rest)

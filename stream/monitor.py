@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -20,16 +20,18 @@ from stream.lane import Tick
 from stream.ledger import FULL, GAP, OUTCOMES, SENTINEL, SHED, WARMUP, Ledger
 from stream.looks import Looks
 from stream.registry import Registry
-from stream.rules.alert import Alerts, Change
+from stream.rules.alert import Alerts
+from stream.rules.change import Change
 from stream.rules.columns import Observed
 from stream.rules.incident import IncidentChange, Incidents
-from stream.selection import Admission, Reason, frames_left
+from stream.selection import Admission, Reason, frames_left, looks_per_frame
 from stream.sentinel import Evidence, Sentinel
 from stream.verdict import BY_FULL, BY_SENTINEL, Verdicts, nothing_said
 from stream.windows import Windows
 
 WARM = 100  # steps with a reading before a stream is judged
 SUSPECT = 1.0  # sentinel scores from here on make a stream suspect
+_COUNTERS = ("violations", "longest_unseen", "accepted", "model_errors")
 Bools = npt.NDArray[np.bool_]
 
 
@@ -78,7 +80,7 @@ class Monitor:
     """
 
     def __init__(self, parts: Parts, latency: int, every: int = 1) -> None:
-        self.parts, self._latency, self._every = parts, latency, every
+        self.parts, self.latency, self._every = parts, latency, every
         self.laps, self.lags, self.catching_up = Laps(), Lags(), Lags()
         self.judged: dict[tuple[int, int], int] = {}  # lane to the last step that was judged
         self.since = np.zeros(0, np.int64)  # event time from which a stream counts as unseen, 0 = never due
@@ -86,10 +88,14 @@ class Monitor:
         self.longest_unseen = 0  # ns
         self.accepted = 0
         self.model_errors = 0
-        self.last_tick = 0
+        self.first_tick = self.last_tick = 0  # event time, ns
+        self.judge_from = 0  # event time before which the monitor learns and judges nothing, ns
+        self.streams_seen = 0
+        self.groups_seen: set[str] = set()
         self.behind = False  # the last tick held readings that had waited before heed could read
         self.observers: list[Callable[[Verdicts], None]] = []
         self.latest = _Latest()
+        self._expected: dict[str, tuple[int, float, int]] = {}  # what was learned of streams before a restart
 
     def step(self, batch: Batch, now: int) -> Turn:
         """Take in one poll at ``now`` (ns) and judge the frames that event time has closed."""
@@ -110,22 +116,39 @@ class Monitor:
     def _begin_streams(self, turn: Turn) -> None:
         new = self.parts.table.take_new()
         if new:
-            turn.notes += self._start(self.parts.registry.place(new), new)
+            turn.notes += self.parts.registry.place(new)
+            self.streams_seen += len(new)
+            self.groups_seen |= {self.parts.table.groups[slot] for slot in new}
+            self.grow()
+            self.since[new] = 0
+            for slot in new if self._expected else ():
+                self.meet(slot)
 
-    def _start(self, notes: list[tuple[str, dict[str, Any]]], new: Sequence[int]) -> list[tuple[str, dict[str, Any]]]:
+    def grow(self) -> None:
+        """Columns for all slots that windows have."""
         size = self.parts.windows.lane.size
-        if size > self.since.size:
-            self.since = np.append(self.since, np.zeros(size - self.since.size, np.int64))
-        self.since[list(new)] = 0
+        self.since = np.append(self.since, np.zeros(max(0, size - self.since.size), np.int64))
         self.latest.grow(size)
-        return notes
+
+    def expect(self, learned: dict[str, tuple[int, float, int]]) -> None:
+        """After a restart: what was known of each stream by name (unseen since, last score, step of last look)."""
+        self._expected = learned
+
+    def meet(self, slot: int) -> None:
+        """A stream of before the restart is there again."""
+        known = self._expected.pop(self.parts.table.names[slot], None)
+        if known is not None:
+            self.since[slot] = known[0]
+            self.parts.gate.recall(slot, known[1], known[2])
 
     def _let_go(self, time: int, turn: Turn) -> None:
         leave, anew = self.parts.windows.gone()
         if leave.size == 0 and anew.size == 0:
             return
         gone = np.concatenate([leave, anew])
-        turn.told += [Told(c, None, -1, 1.0, 0) for c in self.parts.alerts.forget(gone, time, "the stream ended")]
+        changes = self.parts.alerts.forget(gone, time, "the stream ended")
+        turn.told += [Told(change, None, -1, 1.0, 0) for change in changes]
+        turn.incidents += self.parts.incidents.gather(changes, time)
         turn.notes.append(("stream.expired", {"streams": int(gone.size)}))
         self.parts.registry.release(leave)
         if anew.size:
@@ -136,16 +159,18 @@ class Monitor:
 
     def _tick(self, tick: Tick, now: int, turn: Turn) -> None:
         turn.ticks += 1
+        self.first_tick = self.first_tick or tick.start
         self.last_tick = max(self.last_tick, tick.end)
         self.laps.lap("windows")
         evidence = self._sense(tick, turn)
-        if tick.k % self._every or tick.k <= self.judged.get(tick.lane, tick.k - 1):
+        muted = tick.start < self.judge_from or tick.k <= self.judged.get(tick.lane, tick.k - 1)
+        if tick.k % self._every or muted:
             return
         self.judged[tick.lane] = tick.k
         self.behind = tick.backlog
         verdicts = nothing_said(tick)
         ready = self._sort_out(verdicts, evidence)
-        self._look(verdicts, evidence, ready, now)
+        self._look(verdicts, ready, now)
         self._evaluate(verdicts, turn)
         self.parts.ledger.count(tick.slots, verdicts.outcome)
         self.laps.lap("ledger")
@@ -154,23 +179,24 @@ class Monitor:
         self.latest.keep(verdicts)
         self.laps.lap("outputs")
 
-    def _sense(self, tick: Tick, turn: Turn) -> Evidence:
-        """The sentinel and the gate look at every stream, every step; never shed."""
+    def _sense(self, tick: Tick, turn: Turn) -> Evidence | None:
+        """The sentinel and the gate look at every stream, every step; never shed. None: no stream has a reading."""
         parts = self.parts
         here = tick.slots[tick.present]
-        evidence = parts.sentinel.look(here, tick.value[tick.present], tick.start, tick.step)
+        value = tick.value[tick.present]
+        evidence = parts.sentinel.look(here, value, tick.start, tick.step) if here.size else None
         if here.size < tick.slots.size:
             parts.sentinel.absent(tick.slots[~tick.present])
         self.laps.lap("sentinel")
-        parts.gate.look(here, tick.value[tick.present], parts.groups.of[here], len(parts.groups))
+        parts.gate.look(here, value, parts.groups.of[here], len(parts.groups))
         self.laps.lap("gate")
-        if evidence.accepted.any():
+        if evidence is not None and evidence.accepted.any():
             self.accepted += int(np.count_nonzero(evidence.accepted))
             names = [parts.table.names[slot] for slot in here[evidence.accepted][:10].tolist()]
             turn.notes.append(("baseline.accepted", {"streams": names, "ts": tick.start}))
         return evidence
 
-    def _sort_out(self, verdicts: Verdicts, evidence: Evidence) -> npt.NDArray[np.intp]:
+    def _sort_out(self, verdicts: Verdicts, evidence: Evidence | None) -> npt.NDArray[np.intp]:
         """Gaps and streams in warm-up are told apart from the windows that are due a look: their rows [n]."""
         tick, windows = verdicts.tick, self.parts.windows
         slots = tick.slots
@@ -178,13 +204,16 @@ class Monitor:
         ready = tick.present & warm
         verdicts.outcome[:] = np.where(ready, SENTINEL, np.where(tick.present, WARMUP, GAP))
         never = self.since[slots] == 0
+        begun = slots[never & ready]
+        self.parts.gate.greet(begun, tick.k // self._every)
         idle = never | ~ready
         frame = tick.step * self._every
         self.since[slots] = np.where(
             idle, np.where(never, np.where(ready, tick.start, 0), self.since[slots] + frame), self.since[slots]
         )
         verdicts.age[:] = np.where(self.since[slots] > 0, (tick.start - self.since[slots]) / 1e9, np.nan)
-        self._say_evidence(verdicts, evidence, ready)
+        if evidence is not None:
+            self._say_evidence(verdicts, evidence, ready)
         return np.flatnonzero(ready)
 
     def _say_evidence(self, verdicts: Verdicts, evidence: Evidence, ready: Bools) -> None:
@@ -197,7 +226,7 @@ class Monitor:
             for name in ("expected", "low", "high"):
                 getattr(verdicts, name)[rows] = getattr(evidence, name)[known]
 
-    def _look(self, verdicts: Verdicts, evidence: Evidence, ready: npt.NDArray[np.intp], now: int) -> None:
+    def _look(self, verdicts: Verdicts, ready: npt.NDArray[np.intp], now: int) -> None:
         """Decide who gets a full look, look, and note the lag of every verdict."""
         tick = verdicts.tick
         anchor = now if tick.backlog else max(tick.due, tick.arrived)
@@ -213,7 +242,7 @@ class Monitor:
         parts, looks, tick = self.parts, self.parts.looks, verdicts.tick
         assert looks is not None
         slots = tick.slots[ready]
-        deadline = anchor + self._latency
+        deadline = anchor + self.latency
         k = looks.budget.afford(deadline, parts.clock.now(), slots.size)
         count = tick.k // self._every
         weight = parts.gate.weights(slots, parts.groups.of[slots], len(parts.groups), count)
@@ -239,7 +268,8 @@ class Monitor:
         frame = tick.step * self._every
         left = frames_left(tick.start - self.since[slots], self.parts.registry.blind[slots], frame)
         suspect = (verdicts.score[ready] >= SUSPECT) | self.parts.alerts.suspect(slots)
-        return self.parts.gate.admit(slots, weight, k, left, suspect)
+        plan = looks_per_frame(self.parts.registry.blind[slots] // frame)
+        return self.parts.gate.admit(slots, weight, k, left, suspect, plan)
 
     def _enter(
         self,
@@ -253,6 +283,7 @@ class Monitor:
         """Outcomes and reasons of all windows due; what was ranked but cut by the clock counts as shed."""
         verdicts.reason[ready] = admission.reason
         verdicts.reason[order[done:]] = Reason.CUT_BY_CLOCK
+        verdicts.rank[order] = np.arange(order.size)
         verdicts.outcome[ready] = SENTINEL if failed else SHED
         verdicts.outcome[order[:done]] = FULL
         verdicts.fidelity[order[:done]] = BY_FULL
@@ -307,18 +338,27 @@ class Monitor:
 
     # -- what it says of itself
 
+    def counters(self) -> dict[str, int]:
+        """Counts that outlive a restart, beside the ledger's; those of readings come with the windows."""
+        return {name: getattr(self, name) for name in _COUNTERS}
+
+    def restore_counters(self, counters: dict[str, int]) -> None:
+        """The inverse of ``counters``."""
+        for name in _COUNTERS:
+            setattr(self, name, counters[name])
+
     def summary(self) -> dict[str, Any]:
         """Counts so far, in the words of the summary JSON."""
         parts = self.parts
         return {
             "readings": parts.windows.counts["readings"],
-            "streams": len(parts.table.slot_of),
-            "groups": len({g for g, n in zip(parts.table.groups, parts.table.names, strict=True) if n}),
+            "streams": self.streams_seen,
+            "groups": len(self.groups_seen),
             "windows": parts.ledger.windows(),
             "late": parts.windows.counts["late"],
             "coverage": round(parts.ledger.coverage(), 6),
             "lag": self.lags.summary(),
-            "budget": self._latency / 1e9,
+            "budget": self.latency / 1e9,
             "guarantee_violations": self.violations,
             "longest_unseen": self.longest_unseen / 1e9,
         }

@@ -41,7 +41,7 @@ class Admission:
     rows: Rows  # [a] admitted, in the order of work
     reason: U8  # [n] a Reason
     breaching: Bools  # [n] no look now is a look too late for `blind`
-    explored_share: float  # of those that exploration could have taken: the chance to be explored
+    explored_share: float  # the chance of a look whatever the weight: by age, forced or explored
 
     @property
     def forced_missing(self) -> int:
@@ -90,13 +90,13 @@ def select(
     reason[suspects] = Reason.SUSPECT_OVERFLOW
     suspects = suspects[first(age[suspects], age[suspects], k - len(forced))]
     reason[suspects] = Reason.SUSPECT
-    room = k - len(forced) - len(suspects)
-    explored, share = _explored(reason, age, room, explore)
+    explored = _explored(reason, age, k - len(suspects), len(forced), explore)
     reason[explored] = Reason.EXPLORED
-    weighed = _weighed(reason, weights, age, room - len(explored))
+    weighed = _weighed(reason, weights, age, k - len(suspects) - len(forced) - len(explored))
     reason[weighed] = Reason.WEIGHT
+    share = (len(forced) + len(explored)) / max(1, len(slots) - len(suspects))
     if k == len(slots):
-        reason[:] = Reason.ALL
+        reason[:], share = Reason.ALL, 1.0
     rows = np.concatenate((forced, suspects, interleave(weighed, explored)))
     return Admission(rows, reason, left <= 0, share)
 
@@ -117,12 +117,11 @@ def _forced(left: I64, age: I64, k: int, plan: int) -> Rows:
     return first(left, age, min(k, forced_count(left, min(plan, k) if plan > 0 else k)))
 
 
-def _explored(reason: U8, age: I64, room: int, explore: float) -> tuple[Rows, float]:
+def _explored(reason: U8, age: I64, room: int, forced: int, explore: float) -> Rows:
+    """The oldest looks, up to a share of ``room``; forced looks are by age too and count towards it."""
     free = np.flatnonzero(reason == Reason.OVER_BUDGET)
-    count = min(len(free), int(np.ceil(explore * room - 1e-9)))
-    if count == 0:
-        return np.empty(0, np.intp), 0.0
-    return free[first(age[free], age[free], count)], count / len(free)
+    share = int(np.ceil(explore * room - 1e-9))
+    return free[first(age[free], age[free], min(share, room) - forced)]
 
 
 def _weighed(reason: U8, weights: F32, age: I64, room: int) -> Rows:

@@ -37,6 +37,7 @@ class Verdicts:
     outcome: Codes
     fidelity: Codes
     reason: Codes
+    rank: npt.NDArray[np.int32]  # place in the order of work, -1 = not admitted
     explained: dict[int, tuple[Ints, F32]] = field(default_factory=dict)  # slot: who explains it, and their shares
 
     @property
@@ -50,4 +51,4 @@ def nothing_said(tick: Tick) -> Verdicts:
     m = tick.slots.size
     blank = [np.full(m, np.nan, np.float32) for _ in range(7)]
     zeros = np.zeros(m, np.int8)
-    return Verdicts(tick, *blank, np.full(m, NOT_DUE, np.int8), zeros, zeros.copy())
+    return Verdicts(tick, *blank, np.full(m, NOT_DUE, np.int8), zeros, zeros.copy(), np.full(m, -1, np.int32))

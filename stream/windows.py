@@ -13,7 +13,7 @@ import numpy.typing as npt
 from connectors.batch import Batch, Floats, Ints, Times
 from models.contract import F32
 from stream.aggregate import OpenSteps, Transforms
-from stream.lane import Bools, Held, Lane, Tick
+from stream.lane import Bools, Held, Lane, Tick, lane_of
 from stream.watermark import NEVER, Watermarks
 
 HUGE = 3e38  # the ring is float32: differences are cut to what it holds
@@ -322,3 +322,38 @@ class Windows:
             if lane.closed is not None and (self.last[lane.slots] > NEVER).any()
         ]
         return min(ends) + self.lateness if ends else None
+
+    # -- a checkpoint
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything that windows depend on: rings, open steps, lanes with what waits in them, watermarks."""
+        columns: dict[str, npt.NDArray[Any]] = {f"slot.{name}": getattr(self, name) for name in _KEPT}
+        columns |= _prefixed("open", self._open.columns()) | _prefixed("transform", self._transforms.columns())
+        columns |= _prefixed("marks", self.marks.columns())
+        for number, lane in enumerate(self._lane_list):
+            columns |= _prefixed(f"lane{number}", lane.columns())
+        return columns | {"counts": np.array([self.counts[reason] for reason in COUNTS], np.int64)}
+
+    def restore(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        """The inverse of ``columns``."""
+        for name in _KEPT:
+            setattr(self, name, columns[f"slot.{name}"])
+        self._open.restore(_part(columns, "open"))
+        self._transforms.restore(_part(columns, "transform"))
+        self.marks.restore(_part(columns, "marks"))
+        self._room = self._open.room
+        number = 0
+        while lane := _part(columns, f"lane{number}"):
+            self._lane_list.append(lane_of(lane))
+            self.lanes[self._lane_list[-1].step, self._lane_list[-1].origin] = self._lane_list[-1]
+            number += 1
+        self.counts = dict(zip(COUNTS, columns["counts"].tolist(), strict=True))
+
+
+def _prefixed(prefix: str, columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    return {f"{prefix}.{name}": column for name, column in columns.items()}
+
+
+def _part(columns: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
+    start = prefix + "."
+    return {name[len(start) :]: column for name, column in columns.items() if name.startswith(start)}

@@ -52,8 +52,8 @@ _FAULTS = {
     "venue_lag": Sort((60, 80), (12, 20), ("market",)),
 }
 _LOOKALIKES = {
-    "rush_hour": Sort((90, 140), (1, 2), ("road",), group_wide=True),
-    "load_change": Sort((80, 120), (1, 2), ("machine",), group_wide=True),
+    "rush_hour": Sort((100, 150), (0.6, 1.1), ("road",), group_wide=True),
+    "load_change": Sort((90, 140), (0.6, 1.1), ("machine",), group_wide=True),
     "missing_reading": Sort((1, 1)),
     "plateau": Sort((2, 3)),
     "usual_jump": Sort((60, 100), (0.5, 0.8), ("market",), group_wide=True),

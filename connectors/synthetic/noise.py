@@ -69,7 +69,7 @@ class Walk:
 
     def _compute(self, b: int) -> npt.NDArray[np.float64]:
         """Where the walks stand at the first step of a block: [width]."""
-        draw = generator(*self._path, b).standard_normal(self._width)
+        draw = generator(*self._path, b + _ANCHOR).standard_normal(self._width)
         if b % _ANCHOR == 0:
             return draw * math.sqrt(_ANCHOR * BLOCK / 2)
         half = b & -b

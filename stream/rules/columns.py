@@ -72,10 +72,6 @@ class Observed:
         if self.step <= 0:
             object.__setattr__(self, "step", self.end - self.ts)
 
-    def at(self, row: int) -> dict[str, float]:
-        """The numbers of one stream, NaN where absent."""
-        return {name: float(column[row]) for name, column in self.numbers.items()}
-
 
 @dataclass(slots=True)
 class Rows:

@@ -218,9 +218,9 @@ class Compiler:
 
     def _among(self, part: Part, left: ast.expr, right: ast.expr) -> Part:
         constants = self._constants(right)
-        kinds = {"string" if isinstance(value, str) else "number" for value in constants}
-        if kinds != {part.kind}:
-            said = f"{self.source.quoted(left)} is a {part.kind}, and the list holds {' and '.join(sorted(kinds))}s"
+        kinds = sorted({"string" if isinstance(value, str) else "number" for value in constants})
+        if kinds != [part.kind]:
+            said = f"{self.source.quoted(left)} is a {part.kind}, and the list holds {'s and '.join(kinds)}s"
             raise self.source.error(right, said)
         run = among(constants) if part.kind == "number" else predicate(frozenset(constants).__contains__)
         return self._joined("condition", [part], run)

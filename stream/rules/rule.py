@@ -35,13 +35,20 @@ def parse_span(text: str | int | float) -> Span:
     """``5m`` or ``120 steps``; ValueError tells what is wrong."""
     steps = _STEPS.fullmatch(text.strip()) if isinstance(text, str) else None
     if steps is None:
-        return Span(ns=_bounded(parse_duration(text), LONGEST, text))
+        return Span(ns=_bounded(_duration(text), LONGEST, text))
     return Span(steps=_bounded(int(steps[1]), MOST_STEPS, text))
+
+
+def _duration(text: str | int | float) -> int:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or in steps: 120 steps") from None
 
 
 def _bounded(number: int, most: int, text: object) -> int:
     if number > most:
-        raise ValueError(f"{text!r} is too long: at most 100 years, or {MOST_STEPS:,} steps")
+        raise ValueError(f"{text!r} is too long: at most 100 years or {MOST_STEPS:,} steps")
     return number
 
 
@@ -75,9 +82,3 @@ class Rule:
         """Whether the rule is evaluated at the step that ends at ``end``: at each first step of an interval."""
         interval = self.interval.of(step)
         return interval <= step or end // interval != (end - step) // interval
-
-    def forget(self, slots: list[int]) -> None:
-        """Slots that may be given to other streams."""
-        self.expr.forget(slots)
-        if self.clear_expr is not None:
-            self.clear_expr.forget(slots)

@@ -35,7 +35,8 @@ def load_rules(paths: Iterable[Path]) -> list[Rule]:
     problems: list[Problem] = []
     for path in paths:
         try:
-            rules += read_rules(path.read_text("utf-8-sig") if path.is_file() else "", str(path), read_file(path))
+            document = read_file(path)
+            rules += read_rules(path.read_text("utf-8-sig"), str(path), document)
         except ConfigError as error:
             problems += error.problems
     problems += _doubled(rules)

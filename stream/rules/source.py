@@ -101,7 +101,7 @@ class Source:
 
     def _habit(self, at: int, end: int) -> str:
         """What someone may have meant who is used to another language."""
-        near = self.text[max(0, at - 1) : max(end, at + 12)]
+        near = self.text[max(0, at - 1) : max(end, at + 10) + 2]
         return next((hint for sign, hint in _HABITS if sign in near), "")
 
     def _check_size(self) -> None:

@@ -74,7 +74,7 @@ def _times(settings: Settings) -> Iterator[str]:
     windows, step = settings.windows, max([e.step or DEFAULT_STEP for e in settings.streams], default=DEFAULT_STEP)
     if windows.ttl < windows.size * step:
         full = format_duration(windows.size * step)
-        yield f"windows.ttl: {format_duration(windows.ttl)} is shorter than a window of {full}: quiet streams start anew"
+        yield f"windows.ttl: {format_duration(windows.ttl)} is less than a window ({full}): quiet streams start anew"
     if windows.idle <= windows.lateness:
         yield "windows.idle: not longer than windows.lateness, so a partition that pauses is left behind"
     if settings.budget.blind > windows.ttl:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from stream.settings.quantities import Duration, Section, Text, Url, refused
+from stream.settings.quantities import Duration, Section, Text, Url, by_default, refused
 from stream.settings.secrets import with_files_read
 from stream.settings.sources import Client, KafkaSource, Source
 
@@ -19,7 +19,7 @@ class KafkaSink(Section):
     """Name in state, metrics and logs; by default the type, numbered from the second on."""
     topic: Text
     """Topic to write to."""
-    client: Client = {}
+    client: Client = Field(default_factory=dict)
     """librdkafka's keys; by default those of the first Kafka source."""
 
 
@@ -49,7 +49,7 @@ class Endpoint(Section):
 
     url: Url
     """Where to post."""
-    timeout: Duration = Field("10s")
+    timeout: Duration = by_default("10s")
     """Longest wait for an answer."""
 
 
@@ -79,11 +79,11 @@ class Route(Section):
     """Who is told; by default the first receiver."""
     group_by: tuple[Text, ...] = ("alertname", "group")
     """Labels that alerts of one incident share."""
-    group_wait: Duration = Field("5s")
+    group_wait: Duration = by_default("5s")
     """How long an incident waits for more alerts before it is told first."""
-    group_interval: Duration = Field("1m")
+    group_interval: Duration = by_default("1m")
     """Least time between two tellings of an incident that changed."""
-    repeat_interval: Duration = Field("4h")
+    repeat_interval: Duration = by_default("4h")
     """After which an incident that goes on is told again."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from stream.config_text import Document, Place, Tree
-from stream.settings.secrets import is_secret
+from stream.settings.secrets import is_secret, masked
 
 _KINDS = {
     "int_type": "a whole number like 128",
@@ -41,11 +41,18 @@ _UNKNOWN = object()
 def note(error: ValidationError, document: Document, schema: Mapping[str, Any]) -> None:
     """Put everything pydantic found into the document's problems."""
     for found in error.errors(include_url=False):
+        if _follows(dict(found)):
+            continue
         place = _place(found["loc"], document.tree, found["type"] == "missing")
         inside = tuple(found.get("ctx", {}).get("place", ()))
         key = found["type"] == "extra_forbidden"
         message = _message(dict(found), place, document, _node(schema, found["loc"]))
         document.refuse(message, (*place, *inside, *_tag(dict(found))), key=key)
+
+
+def _follows(found: dict[str, Any]) -> bool:
+    """A list is only called too short because what is in it is wrong, and that is told already."""
+    return found["type"] == "too_short" and bool(len(found["input"]) >= found["ctx"]["min_length"])
 
 
 def _place(loc: Sequence[str | int], tree: Tree, missing: bool) -> Place:
@@ -139,10 +146,11 @@ def _example(node: Mapping[str, Any], key: str) -> str:
 def _seen(place: Place, document: Document) -> str:
     """The value as it stands in the text: never a secret, never what a variable held."""
     if any(isinstance(part, str) and is_secret(part) for part in place):
-        return "a secret of another kind"
+        return "something else"
     if place in document.written:
         return json.dumps(document.written[place], ensure_ascii=False)
-    return shown(_value(place, document.tree))
+    value = _value(place, document.tree)
+    return shown(masked(value) if isinstance(value, str) else value)
 
 
 def shown(value: object) -> str:

@@ -6,17 +6,25 @@ import re
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
-from pydantic import ValidationInfo, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
+from connectors.fieldpath import path, template
 from stream.durations import LONGEST, format_duration, parse_duration
 
 _BARE = re.compile(r"\s*[0-9.]*\s*")
-_SIZE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*(B|[kMGT]B|[KMGT]iB)\s*")
+_SIZE = re.compile(r"\s*([0-9]{1,19}(?:\.[0-9]{1,6})?)\s*(B|[kMGT]B|[KMGT]iB)?\s*", re.ASCII)
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
           "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}  # fmt: skip
-_FIELD = re.compile(r"\{([^{}]*)\}")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]*):([0-9]{1,5})")
 _URL = re.compile(r"https?://[^\s/?#]+[^\s]*")
 
@@ -32,6 +40,11 @@ class Section(BaseModel):
         use_attribute_docstrings=True,
         hide_input_in_errors=True,
     )
+
+
+def by_default(text: str) -> Any:
+    """A default as people write it, for a field that is a number of nanoseconds or bytes."""
+    return Field(text)
 
 
 def expected(what: str) -> PydanticCustomError:
@@ -70,7 +83,7 @@ def _checked(text: str, least: int, what: str) -> int:
     except ValueError:
         raise expected(what) from None
     if not least <= ns <= LONGEST // 16:  # room for sums and multiples in an int64
-        raise expected("a duration longer than 0s and shorter than 18 years" if ns == 0 else what)
+        raise expected("a duration longer than 0s and shorter than 18 years")
     return ns
 
 
@@ -86,13 +99,17 @@ Duration = Annotated[int, BeforeValidator(_duration(1)), _as_duration, _duration
 DurationOrZero = Annotated[int, BeforeValidator(_duration(0)), _as_duration, _duration_schema]  # ns
 
 
-def _size(value: object, info: ValidationInfo) -> int:
-    if type(value) is int and value > 0:
-        return value
+def _size(value: object) -> int:
     found = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if not found or float(found[1]) == 0:
+    size = value if type(value) is int else _bytes(*found.groups()) if found else 0
+    if not 0 < size <= LONGEST:
         raise expected("a size like 1MiB, 4GiB or 500kB")
-    return max(1, round(float(found[1]) * _UNITS[found[2]]))
+    return size
+
+
+def _bytes(number: str, unit: str | None) -> int:
+    scale = _UNITS[unit or "B"]
+    return int(number) * scale if number.isdigit() else round(float(number) * scale)
 
 
 def format_size(size: int) -> str:
@@ -111,7 +128,7 @@ Size = Annotated[
 
 def _not_bool(value: object) -> object:
     if isinstance(value, bool):
-        raise expected("a number, without quotes")
+        raise expected("a number")
     return value
 
 
@@ -125,21 +142,32 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-TextOrList = Annotated[
-    tuple[Text, ...],
-    BeforeValidator(_listed),
-    Field(min_length=1),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
-]
+_one_or_many = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
+
+TextOrList = Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1), _one_or_many]
 
 
 def _template(text: str) -> str:
-    if any(not name.strip() for name in _FIELD.findall(text)) or set(_FIELD.sub("", text)) & set("{}"):
-        raise expected('a field like machine.id, or a template like "{machine}/{sensor}"')
+    try:
+        template(text, {})
+    except ValueError:
+        raise expected('a field like machine.id, or a template like "{machine}/{sensor}"') from None
     return text
 
 
 Template = Annotated[Text, AfterValidator(_template)]
+
+
+def _field_path(text: str) -> str:
+    try:
+        path(text)
+    except ValueError:
+        raise expected("the path of a field, like ts or payload.time") from None
+    return text
+
+
+FieldPath = Annotated[Text, AfterValidator(_field_path)]
+FieldPaths = Annotated[tuple[FieldPath, ...], BeforeValidator(_listed), Field(min_length=1), _one_or_many]
 
 
 def _regex(text: str) -> str:

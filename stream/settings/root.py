@@ -18,6 +18,7 @@ from stream.settings.quantities import (
     Size,
     Text,
     Whole,
+    by_default,
     refused,
 )
 from stream.settings.sources import KafkaSource, Source
@@ -29,28 +30,28 @@ Place = tuple[str | int, ...]
 class Windows(Section):
     """How readings become windows."""
 
-    size: Whole = Field(128, ge=8, le=4096)
+    size: Whole = Field(default=128, ge=8, le=4096)
     """Steps of a window."""
-    every: Whole = Field(1, ge=1, le=4096)
+    every: Whole = Field(default=1, ge=1, le=4096)
     """A window is judged every so many steps."""
-    lateness: DurationOrZero = Field("2s")
+    lateness: DurationOrZero = by_default("2s")
     """How long a step waits for readings that come late."""
-    future: DurationOrZero = Field("1m")
+    future: DurationOrZero = by_default("1m")
     """A reading further ahead of its arrival is set aside."""
-    idle: Duration = Field("30s")
+    idle: Duration = by_default("30s")
     """A partition without readings for so long holds nobody up."""
-    ttl: Duration = Field("1h")
+    ttl: Duration = by_default("1h")
     """A stream without readings for so long is forgotten."""
 
 
 class Limits(Section):
     """What heed may take."""
 
-    streams: Whole = Field(100_000, ge=1, le=10_000_000)
+    streams: Whole = Field(default=100_000, ge=1, le=10_000_000)
     """Most streams at a time; more are refused and counted."""
-    message_bytes: Size = Field("1MiB")
+    message_bytes: Size = by_default("1MiB")
     """Largest message read."""
-    memory: Size = Field("4GiB")
+    memory: Size = by_default("4GiB")
     """Most memory; `heed check` says what the limit on streams needs."""
 
 
@@ -61,7 +62,7 @@ class Model(Section):
     """The shipped model, or none: the sentinel alone; by default `builtin` where no `path` is given."""
     path: Text | None = None
     """A model of your own: a directory with a card, or an ONNX file."""
-    false_alarms: Number = Field(0.1, gt=0, le=1000)
+    false_alarms: Number = Field(default=0.1, gt=0, le=1000)
     """Nominal false alarms per stream and day at score 1."""
 
     @model_validator(mode="before")
@@ -79,17 +80,17 @@ class Model(Section):
 class Budget(Section):
     """How late, how blind and how dear heed may be."""
 
-    latency: Duration = Field("250ms")
+    latency: Duration = by_default("250ms")
     """Lag allowed: p99 of the time from due to verdict."""
-    blind: Duration = Field("30s")
+    blind: Duration = by_default("30s")
     """Longest time a stream with windows due goes without a full look."""
-    cores: Whole = Field(1, ge=1, le=1024)
+    cores: Whole = Field(default=1, ge=1, le=1024)
     """CPU cores the model may use."""
     policy: Literal["weight", "gate", "last", "oldest", "round_robin", "random"] = "weight"
     """By what the looks that are afforded are given."""
     explore: Share = 0.25
     """Share of them given by chance, so that nothing is overlooked for good."""
-    slack: Share = Field(0.05, le=0.9)
+    slack: Share = Field(default=0.05, le=0.9)
     """Share of the latency budget kept free for bursts."""
 
 
@@ -98,9 +99,9 @@ class State(Section):
 
     path: Text = "./state"
     """Directory, made where it is missing."""
-    commit: Duration = Field("1s")
+    commit: Duration = by_default("1s")
     """Between two commits of alerts, ledger and positions."""
-    checkpoint: Duration = Field("5m")
+    checkpoint: Duration = by_default("5m")
     """Between two checkpoints of evidence and calibration."""
 
     @model_validator(mode="after")
@@ -133,31 +134,31 @@ class Settings(Section):
     """Where readings come from; the one key without a default."""
     streams: tuple[StreamEntry, ...] = ()
     """What holds for streams by name; the first match wins."""
-    windows: Windows = Field(default_factory=Windows)
+    windows: Windows = Windows()
     """How readings become windows."""
-    limits: Limits = Field(default_factory=Limits)
+    limits: Limits = Limits()
     """What heed may take."""
-    model: Model = Field(default_factory=Model)
+    model: Model = Model()
     """What scores windows."""
     evidence: Literal["full", "lean"] = "full"
     """What the sentinel keeps per stream; `lean` takes less memory and knows no weeks."""
-    budget: Budget = Field(default_factory=Budget)
+    budget: Budget = Budget()
     """How late, how blind and how dear heed may be."""
     rule_files: tuple[Text, ...] = ()
     """Rule files or globs, relative to the configuration file; by default the built-in rules."""
     time_intervals: tuple[TimeInterval, ...] = ()
     """Named times, in Alertmanager's shape."""
-    sinks: tuple[Sink, ...] = Field(default_factory=lambda: (ConsoleSink(),))
+    sinks: tuple[Sink, ...] = (ConsoleSink(),)
     """Where alert changes go as data; by default the console."""
     receivers: tuple[Receiver, ...] = ()
     """Who can be told of incidents."""
-    route: Route = Field(default_factory=Route)
+    route: Route = Route()
     """Who is told of incidents, and how often."""
-    state: State = Field(default_factory=State)
+    state: State = State()
     """Where heed keeps what a restart must not lose."""
-    server: Server = Field(default_factory=Server)
+    server: Server = Server()
     """The page, metrics and the HTTP interface."""
-    logging: Logging = Field(default_factory=Logging)
+    logging: Logging = Logging()
     """Log lines."""
 
 
@@ -181,8 +182,8 @@ def _unknown_names(settings: Settings) -> list[tuple[Place, str]]:
 
 
 def _nobody(what: str, name: str, names: list[str], where: str) -> str:
-    known = f"there are {', '.join(names)}" if names else f"{where} is empty"
-    return f'no {what} is called "{name}": {known}'
+    known = f"known: {', '.join(names)}" if names else f"{where} is empty"
+    return f'no {what} is called "{name}", {known}'
 
 
 def _lost_sinks(settings: Settings) -> list[tuple[Place, str]]:
@@ -196,7 +197,7 @@ def _lost_sinks(settings: Settings) -> list[tuple[Place, str]]:
 
 
 def _twice(settings: Settings) -> list[tuple[Place, str]]:
-    named = {
+    named: dict[str, list[str | None]] = {
         "sources": [item.name for item in settings.sources],
         "time_intervals": [item.name for item in settings.time_intervals],
         "sinks": [item.name for item in settings.sinks],
@@ -212,7 +213,7 @@ def _twice(settings: Settings) -> list[tuple[Place, str]]:
 
 def names(parts: tuple[Source, ...] | tuple[Sink, ...]) -> list[str]:
     """A name for each source or sink: its own, or its type, numbered from the second on (``kafka``, ``kafka-2``)."""
-    taken = {part.name for part in parts if part.name}
+    taken: set[str | None] = {part.name for part in parts}
     found: list[str] = []
     for part in parts:
         found.append(part.name or _free(part.type, taken))

@@ -52,28 +52,32 @@ def generate(kind: Literal["minimal", "full"] = "full") -> str:
     return files("stream.settings").joinpath(f"{kind}.yaml").read_text("utf-8")
 
 
-def reference() -> list[str]:
-    """One row of Markdown for every key: name, type, default, meaning (docs/configuration.md holds them all)."""
+def reference() -> dict[str, list[str]]:
+    """Every key in Markdown: by heading the rows (name, type, default, meaning) of docs/configuration.md."""
     found = model_schema()
-    return _rows(found, "", found["$defs"])
+    tables: dict[str, list[str]] = {"Top level": []}
+    _table(found, "", "Top level", tables)
+    return tables
 
 
-def _rows(node: dict[str, Any], prefix: str, defs: dict[str, Any]) -> list[str]:
-    rows = []
+def _table(node: dict[str, Any], prefix: str, heading: str, tables: dict[str, list[str]]) -> None:
     for key, part in node["properties"].items():
+        inner, path = _within(part), f"{prefix}{key}{'[]' if _items(part) else ''}"
         required = key in node.get("required", ()) or (not prefix and key == "sources")
-        inner, path = _within(part, defs), f"{prefix}{key}{'[]' if _items(part) else ''}"
-        rows.append(_row(f"{prefix}{key}", part, inner, required))
+        meaning = part.get("description") or next((child.get("description", "") for child in inner), "")
+        tables[heading].append(_row(f"{prefix}{key}", {**part, "description": meaning}, bool(inner), required))
         for child in inner:
             kind = child["properties"].get("type", {}).get("const")
-            rows += _rows(child, f"{path}{f'({kind})' if kind else ''}.", defs)
-    return rows
+            under = f"`{path}`" + (f", type `{kind}`" if kind else "")
+            if under not in tables:  # what several types share is told once
+                tables[under] = []
+                _table(child, f"{path}.", under, tables)
 
 
-def _row(path: str, part: dict[str, Any], inner: list[dict[str, Any]], required: bool) -> str:
-    default = "required" if required else f"`{_default(part)}`" if not inner and _default(part) else ""
+def _row(path: str, part: dict[str, Any], inner: bool, required: bool) -> str:
     if "const" in part:
-        return f"| `{path}` | text | required | `{part['const']}`. |"
+        return f"| `{path}` | text | required | `{part['const']}` |"
+    default = "required" if required else f"`{_default(part)}`" if not inner and _default(part) else ""
     return f"| `{path}` | {_type(part)} | {default} | {part.get('description', '')} |"
 
 
@@ -90,21 +94,24 @@ def _items(part: dict[str, Any]) -> dict[str, Any]:
     return items if "$ref" in items or "oneOf" in items else {}
 
 
-def _within(part: dict[str, Any], defs: dict[str, Any]) -> list[dict[str, Any]]:
+def _within(part: dict[str, Any]) -> list[dict[str, Any]]:
     """The mappings that stand below a key: none for a plain value, several for a list of several types."""
     options = [part, *part.get("anyOf", []), *_items(part).get("oneOf", []), _items(part)]
     names = [str(option["$ref"]).rpartition("/")[2] for option in options if "$ref" in option]
-    return [defs[name] for name in dict.fromkeys(names)]
+    return [model_schema()["$defs"][name] for name in dict.fromkeys(names)]
 
 
 def _type(part: dict[str, Any]) -> str:
-    part = next((p for p in part.get("anyOf", []) if p.get("type") != "null"), part)
+    if {"type": "null"} in part.get("anyOf", []):
+        part = part["anyOf"][0]
     if "enum" in part:
         return ", ".join(f"`{word}`" for word in part["enum"])
     if part.get("examples", [""])[0] == "250ms":
         return "duration"
     if part.get("examples", [""])[0] == "1MiB":
         return "size"
+    if len(part.get("anyOf", [])) > 1:
+        return "text or list"
     words = {"integer": "whole number", "number": "number", "string": "text", "array": "list"}
     return words.get(str(part.get("type")), "mapping") + _bounds(part)
 

@@ -8,6 +8,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from stream.settings.quantities import (
     Duration,
+    FieldPath,
+    FieldPaths,
     Regex,
     Section,
     Template,
@@ -15,6 +17,7 @@ from stream.settings.quantities import (
     TextOrList,
     Whole,
     Zone,
+    by_default,
     expected,
     refused,
 )
@@ -57,13 +60,13 @@ class Fields(Section):
 
     stream: Template = "stream"
     """Name of the stream."""
-    group: Template | None = None
-    """Group of the stream; by default the stream's name up to its last `/`, and all others together."""
-    time: Text = "ts"
-    """Path of the event time."""
-    value: TextOrList = ("value",)
-    """Path of the value; several make a stream each, told apart by `{_field}`."""
-    labels: dict[Text, Template] = {}
+    group: Template = "group"
+    """Group of the stream; where a message has none, the stream's name up to its last `/`."""
+    time: FieldPath = "ts"
+    """Event time."""
+    value: FieldPaths = ("value",)
+    """Value; several make a stream each, told apart by `{_field}`."""
+    labels: dict[Text, Template] = Field(default_factory=dict)
     """Labels of the stream."""
 
     @model_validator(mode="after")
@@ -76,9 +79,10 @@ class Fields(Section):
 class Decoded(Section):
     """What all sources of messages share."""
 
+    type: str
     name: Text | None = None
     """Name in state, metrics and logs; by default the type, numbered from the second on."""
-    fields: Fields = Field(default_factory=Fields)
+    fields: Fields = Fields()
     """Which part of a message is what."""
     time_unit: TimeUnit = "ms"
     """Unit of the event time; `record` = the Kafka timestamp."""
@@ -120,7 +124,7 @@ class FileSource(Decoded):
     type: Literal["file"] = "file"
     path: Text
     """File to follow."""
-    format: Literal["json", "csv"]
+    format: Literal["json", "csv"] = "json"
     """One JSON object a line, or CSV with a head line; by default by the file's ending, `.csv` or not."""
 
     @model_validator(mode="before")
@@ -145,11 +149,11 @@ class SyntheticSource(Section):
     type: Literal["synthetic"] = "synthetic"
     name: Text | None = None
     """Name in state, metrics and logs; by default the type, numbered from the second on."""
-    streams: Whole = Field(300, ge=1)
+    streams: Whole = Field(default=300, ge=1)
     """How many streams, about."""
-    step: Duration = Field("250ms")
+    step: Duration = by_default("250ms")
     """Time between two readings of a stream."""
-    seed: Whole = Field(0, ge=0)
+    seed: Whole = Field(default=0, ge=0)
     """The same seed makes the same readings."""
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pydantic import Field
+
 from stream.settings.quantities import Duration, Number, Section, Text
 
 DEFAULT_STEP = 1_000_000_000  # ns, of a stream whose step is neither given nor inferred
@@ -22,7 +24,7 @@ class StreamEntry(Section):
 
     match: Text
     """Glob on the stream's name, case-sensitive; `*` also matches `/`."""
-    labels: dict[Text, str] = {}
+    labels: dict[Text, str] = Field(default_factory=dict)
     """Labels added to the stream's own."""
     step: Duration | None = None
     """Bin width; by default inferred where a file allows it, otherwise 1s."""

@@ -165,9 +165,7 @@ def test_units_and_offsets_do_not_change_what_is_seen() -> None:
     np.testing.assert_allclose(other, plain, rtol=0.01, atol=0.05)
 
 
-GROUPED = st.lists(
-    st.tuples(st.floats(0, 100, width=32), st.integers(0, 4), st.booleans()), min_size=1, max_size=30
-)
+GROUPED = st.lists(st.tuples(st.floats(0, 100, width=32), st.integers(0, 4), st.booleans()), min_size=1, max_size=30)
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,0 +1,125 @@
+"""Which partitions are ours, and where to read each from: rebalances, wanted offsets, retention, the reset policy."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Mapping
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+
+from connectors.batch import PartitionTable
+from connectors.kafka_partitions import UNPLACED, Partition, name, parsed
+
+
+class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
+    """The partitions of this consumer. A new one is paused until it is placed, so that nothing is read twice.
+
+    The broker's committed offset is only where nobody wanted another one; a partition that comes back to this process
+    is read on from where it was read to, if nobody else got further.
+    """
+
+    def __init__(self, table: PartitionTable, reset: str) -> None:
+        self.parts: dict[TopicPartition, Partition] = {}
+        self.lost = 0  # records that were gone before they could be read
+        self._table, self._reset = table, reset
+        self._wanted: dict[TopicPartition, int] = {}
+        self._left: dict[TopicPartition, int] = {}  # how far partitions had been read when they were taken away
+        self._changes: deque[tuple[bool, list[TopicPartition]]] = deque()  # given or taken; from the client's thread
+        self._consumer: KafkaConsumer | None = None
+
+    def attach(self, consumer: KafkaConsumer) -> None:
+        """The consumer that is about to subscribe."""
+        self._consumer = consumer
+
+    def want(self, positions: Mapping[str, int]) -> None:
+        """Read these from here, whatever the broker has committed; names of other sources are ignored."""
+        for text, offset in positions.items():
+            at = parsed(text)
+            if at is not None:
+                self._wanted[at] = offset
+                if at in self.parts:
+                    self.unplace(at, offset)
+
+    def unplace(self, at: TopicPartition, offset: int) -> None:
+        """Settle anew where to read a partition from: ``offset``, or what is nearest to it."""
+        if at in self.parts:
+            self._wanted[at] = offset
+            self.parts[at].wait(UNPLACED, True)
+            self._pause([at])
+
+    def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Called by the client, on its own thread, before it fetches."""
+        self._pause(assigned)
+        self._changes.append((True, sorted(assigned)))
+
+    def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Called by the client, on its own thread; lost partitions come here too."""
+        self._changes.append((False, sorted(revoked)))
+
+    def _pause(self, partitions: Collection[TopicPartition]) -> None:
+        if self._consumer is not None:
+            self._consumer.pause(*partitions)
+
+    def take_lost(self) -> int:
+        """Records that were gone before they could be read, since the last call."""
+        lost, self.lost = self.lost, 0
+        return lost
+
+    def settle(self) -> list[int]:
+        """Take note of what was given and taken; returns the numbers of partitions that are no longer ours."""
+        taken: list[TopicPartition] = []
+        while self._changes:
+            given, partitions = self._changes.popleft()
+            for at in partitions:
+                if given:
+                    self._give(at)
+                elif at in self.parts:
+                    self._take(at)
+                    taken.append(at)
+        return [self._table.number(name(at)) for at in dict.fromkeys(taken) if at not in self.parts]
+
+    def _give(self, at: TopicPartition) -> None:
+        if at not in self.parts:
+            self.parts[at] = Partition(at, name(at), self._table.number(name(at)), self._left.pop(at, None))
+
+    def _take(self, at: TopicPartition) -> None:
+        part = self.parts.pop(at)
+        known = [offset for offset in (part.remembered, part.position if part.position >= 0 else None) if offset]
+        if known:
+            self._left[at] = max(known)
+
+    def place(self, timeout_ms: float, now: int) -> bool:
+        """Settle where to read new partitions from; True if there was any. Raises KafkaError without an answer."""
+        new = [part for part in self.parts.values() if not part.placed]
+        if not new or self._consumer is None:
+            return False
+        starts = self._consumer.beginning_offsets([part.at for part in new], timeout_ms=timeout_ms)
+        ends = self._consumer.end_offsets([part.at for part in new], timeout_ms=timeout_ms)
+        for part in new:
+            wanted = self._wish(part, timeout_ms)
+            part.position = self._nearest(part.name, wanted, starts[part.at], ends[part.at])
+            part.end, part.since = ends[part.at], now
+            self._consumer.seek(part.at, part.position)
+            self._wanted.pop(part.at, None)
+            part.remembered = None
+            part.wait(UNPLACED, False)
+        return True
+
+    def _wish(self, part: Partition, timeout_ms: float) -> int | None:
+        assert self._consumer is not None
+        if part.at in self._wanted:
+            return self._wanted[part.at]
+        committed: int | None = None
+        if self._consumer.config["group_id"] is not None:
+            committed = self._consumer.committed(part.at, timeout_ms=timeout_ms)
+        offsets = [offset for offset in (committed, part.remembered) if offset is not None and offset >= 0]
+        return max(offsets, default=None)
+
+    def _nearest(self, partition: str, wanted: int | None, start: int, end: int) -> int:
+        """The offset to read from: the wanted one where it still is, else by ``auto.offset.reset``."""
+        if wanted is not None and start <= wanted <= end:
+            return wanted
+        if wanted is not None and wanted < start:  # retention was faster: read what is left
+            self.lost += start - wanted
+            return start
+        return start if self._reset == "earliest" else end

@@ -1,0 +1,80 @@
+"""What a Kafka source knows of each partition it reads: how far it is, how far it could be, and what it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from kafka import TopicPartition
+
+from connectors.batch import SECOND
+
+AHEAD = 60 * SECOND  # of event time: a partition further than this before the slowest waits for it
+STALLED = 10 * SECOND  # a partition that brings nothing for so long is not waited for
+
+UNPLACED = "unplaced"  # where to read from is not settled yet
+LETTERS = "letters"  # dead letters could not be written
+FAST = "fast"  # far ahead of the others in event time
+
+
+@dataclass(slots=True)
+class Partition:
+    """One assigned partition. Offsets are those to read next."""
+
+    at: TopicPartition
+    name: str
+    number: int  # in the PartitionTable
+    remembered: int | None = None  # how far this process had read when it lost the partition
+    position: int = -1
+    end: int = -1  # the broker's, as far as known
+    since: int = 0  # ns: what was written before waited for heed, not for its turn
+    event_time: int | None = None  # ns: the middle of the last readings
+    moved: int = 0  # ns: when the last readings came
+    retry: int = 0  # ns: not before this, while it waits for its dead letters
+    reported: int = -1  # position told last
+    told: int = -1  # what commit said last
+    committed: int = -1  # what the broker has acknowledged
+    waits: set[str] = field(default_factory=lambda: {UNPLACED})
+
+    @property
+    def placed(self) -> bool:
+        """True when it is settled where to read from."""
+        return UNPLACED not in self.waits
+
+    @property
+    def at_end(self) -> bool:
+        """True when everything there is was read."""
+        return self.placed and LETTERS not in self.waits and self.position >= self.end
+
+    @property
+    def lag(self) -> int:
+        """Records not read yet, as far as known."""
+        return max(0, self.end - self.position) if self.placed else 0
+
+    def wait(self, why: str, whether: bool) -> None:
+        """Add or take away a reason to wait."""
+        (self.waits.add if whether else self.waits.discard)(why)
+
+
+def name(at: TopicPartition) -> str:
+    """``topic/3``."""
+    return f"{at.topic}/{at.partition}"
+
+
+def parsed(text: str) -> TopicPartition | None:
+    """The partition of that name; None where it is not one."""
+    topic, slash, number = text.rpartition("/")
+    return TopicPartition(topic, int(number)) if slash and number.isdecimal() else None
+
+
+def balance(partitions: Collection[Partition], now: int) -> None:
+    """Make those wait that are far ahead of the slowest partition which still moves and is not at its end."""
+    behind = [
+        part.event_time
+        for part in partitions
+        if part.event_time is not None and not part.at_end and now - part.moved < STALLED
+    ]
+    slowest = min(behind, default=None)
+    for part in partitions:
+        ahead = slowest is not None and part.event_time is not None and part.event_time - slowest > AHEAD
+        part.wait(FAST, ahead)

@@ -1,0 +1,100 @@
+"""Alert messages to a Kafka topic: key = fingerprint, JSON, CloudEvents headers, an idempotent producer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from connectors.kafka_client import Opening, Settings, producer_settings
+from connectors.kafka_dead_letters import close_now
+from connectors.sink import SinkError
+
+_SETTINGS: Settings = {
+    "acks": "all",
+    "enable_idempotence": True,
+    "bootstrap_timeout_ms": 10_000,
+    "max_block_ms": 10_000,
+    "request_timeout_ms": 9_000,
+    "delivery_timeout_ms": 10_000,
+    "metrics_enabled": False,
+}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class KafkaSink:
+    """Sends alert messages to ``topic``; the same message always goes to the same partition, so order is kept.
+
+    ``client`` holds librdkafka's settings. Raises ValueError where they make no sense; connects with the first send.
+    """
+
+    name = "kafka"
+
+    def __init__(self, topic: str, client: Mapping[str, object], timeout_s: float = 10.0) -> None:
+        self._topic, self._timeout_s = topic, timeout_s
+        waits = {name: min(ms, round(timeout_s * 1000)) for name, ms in _SETTINGS.items() if name.endswith("_ms")}
+        self._settings = {**producer_settings(client), **_SETTINGS, **waits}
+        self._producer: KafkaProducer | None = None
+        self._closed = False
+
+    def send(self, messages: Sequence[Mapping[str, object]]) -> None:
+        """Deliver all, in order, before returning; raises SinkError where a broker did not take all of them."""
+        if self._closed:
+            raise SinkError(f"the sink to {self._topic} is closed")
+        try:
+            self._deliver(messages)
+        except KafkaError as error:
+            self._forget()  # nothing of this may arrive after the next attempt's
+            raise SinkError(f"alerts can't be written to the topic {self._topic}: {error}") from error
+
+    def close(self) -> None:
+        """Let go of the connection; safe to call twice. All that was sent has been delivered."""
+        self._closed = True
+        self._forget()
+
+    def _deliver(self, messages: Sequence[Mapping[str, object]]) -> None:
+        if self._producer is None:
+            self._producer = Opening().producer(self._settings)
+        sent = [self._start(self._producer, message) for message in messages]
+        self._producer.flush(self._timeout_s)
+        for future in sent:
+            future.get(0)  # type: ignore[attr-defined]  # raises what went wrong
+
+    def _start(self, producer: KafkaProducer, message: Mapping[str, object]) -> object:
+        return producer.send(
+            self._topic,
+            key=str(message["fingerprint"]).encode(),
+            value=msgspec.json.encode(message),
+            headers=cloud_headers(message),
+        )
+
+    def _forget(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            close_now(producer)
+
+
+def cloud_headers(message: Mapping[str, object]) -> list[tuple[str, bytes]]:
+    """CloudEvents 1.0 headers in binary mode; ``ce_time`` is when the alert fired or ended."""
+    status, starts = message.get("status"), message.get("starts_at")
+    headers = {
+        "ce_specversion": "1.0",
+        "ce_id": f"{message['fingerprint']}-{starts}-{status}",
+        "ce_source": "heed",
+        "ce_type": f"heed.alert.{status}",
+        "content-type": "application/json",
+    }
+    time = message.get("ends_at") if status == "resolved" else starts
+    if time is not None:
+        headers["ce_time"] = _rfc3339(time)
+    return [(name, text.encode()) for name, text in headers.items()]
+
+
+def _rfc3339(time: object) -> str:
+    """Text as it is; nanoseconds as text, to the microsecond."""
+    if not isinstance(time, int):
+        return str(time)
+    return (_EPOCH + timedelta(microseconds=time // 1000)).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,336 @@
+"""Readings from Kafka topics: a consumer in a group whose positions belong to whoever keeps the state."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import (
+    CorruptRecordError,
+    FencedInstanceIdError,
+    KafkaError,
+    LogTruncationError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
+from kafka.structs import MemberState
+
+from connectors.batch import SECOND, Batch, PartitionTable
+from connectors.clock import Clock
+from connectors.kafka_assignment import Assignment
+from connectors.kafka_batch import Codec, KafkaBatch, Records
+from connectors.kafka_client import Settings, consumer_settings
+from connectors.kafka_connection import Connection
+from connectors.kafka_dead_letters import DeadLetters, Letter
+from connectors.kafka_partitions import LETTERS, Partition, balance, parsed
+from connectors.source import SourceError
+
+QUIET = 2 * SECOND  # without a record for so long: ask the brokers for the ends, which tells whether they are there
+SILENT = 3 * SECOND  # without an answer for so long: say so
+RETRY = 5 * SECOND  # until dead letters that could not be written are tried again
+UNASSIGNED = 10 * SECOND  # without a partition for so long: say so
+ASK_MS = 250.0  # how long a question to the brokers may take
+JOIN_MS = 50.0  # how long a turn waits at least while it is not yet a member of the group
+REJOIN_MS = 500.0  # and while partitions are dealt out anew: the client forgets what it was dealt between two polls
+CLOSE_MS = 2_000
+
+_DEFAULTS: Settings = {
+    "group_id": "heed",
+    "allow_auto_create_topics": False,
+    "auto_offset_reset": "latest",
+    "reconnect_backoff_max_ms": 1_000,
+    "metadata_max_age_ms": 30_000,  # how long a new topic or partition may go unseen
+    "max_poll_records": 5_000,  # about 50 ms of unpacking: a turn must stay well within the budget
+    "partition_assignment_strategy": [CooperativeStickyAssignor],
+    "metrics_enabled": False,
+}
+# The reset policy is applied by Assignment, which counts what is lost; the client's own would skip in silence.
+_FIXED: Settings = {"enable_auto_commit": False, "bootstrap_timeout_ms": None, "auto_offset_reset": "none"}
+
+
+class KafkaSource:
+    """Reads ``topics``, or all that match ``pattern``, in the group that ``client`` (librdkafka's settings) names.
+
+    Reads on from where ``seek`` said; else from the group's committed offset, else as ``auto.offset.reset`` says.
+    Messages that can't be decoded go to ``dead_letter`` (default ``<group.id>.dlq``). ``instance`` makes it a static
+    member unless ``client`` names one. Raises ValueError where settings make no sense; while no broker answers,
+    polls are empty and ``problem`` says so.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, object],
+        codec: Codec,
+        partitions: PartitionTable,
+        clock: Clock,
+        topics: Sequence[str] = (),
+        pattern: str | None = None,
+        dead_letter: str | None = None,
+        instance: str | None = None,
+    ) -> None:
+        if bool(topics) == bool(pattern):
+            raise ValueError("write either topics or a pattern")
+        self._topics, self._pattern = list(topics), _checked_pattern(pattern)
+        settings = {**_DEFAULTS, "group_instance_id": instance, **consumer_settings(client)}
+        self._servers = ",".join(settings["bootstrap_servers"])
+        self._letters = DeadLetters(_letter_topic(dead_letter, settings["group_id"]), client)
+        self._assignment = Assignment(partitions, settings["auto_offset_reset"])
+        self._connection = Connection({**settings, **_FIXED})
+        self._batch = KafkaBatch(codec, self._letters)
+        self._clock = clock
+        self._consumer: KafkaConsumer | None = None
+        self._heard = clock.now()  # when a broker last answered
+        self._assigned = self._heard  # when there last was a partition to read
+        self._trouble: str | None = None  # what the client last complained of
+        self._closed = False
+
+    def poll(self, until: int) -> Batch:
+        """Readings that have come, waiting for the first at most until the clock shows ``until``.
+
+        A quiet or silent broker is asked how far its partitions go, which may take ``ASK_MS`` beyond that. Raises
+        SourceError where another process has taken this one's place, or the client refuses its settings.
+        """
+        consumer = self._connected(until)
+        if consumer is None:
+            return self._batch.built({}, [], self._parts(), self._clock.now())
+        ended = self._assignment.settle()
+        polled: Records = {}
+        while True:
+            self._prepare(consumer)
+            polled = self._fetched(consumer, until)
+            ended += self._assignment.settle()
+            if polled or self._closed or self._clock.now() >= until:
+                break
+        now = self._clock.now()
+        self._listen(consumer, now, polled)
+        self._batch.count("lost", self._assignment.take_lost())
+        batch = self._batch.built(polled, ended, self._parts(), now)
+        self._hold_back(consumer, now)
+        return batch
+
+    def seek(self, positions: Mapping[str, int]) -> None:
+        """Read these partitions from here when they are ours, whatever offset the broker has committed."""
+        self._assignment.want(positions)
+
+    def commit(self, positions: Mapping[str, int]) -> None:
+        """Tell the broker these offsets, without waiting; what it does not take is told again with the next."""
+        offsets: dict[TopicPartition, int] = {}
+        for text, offset in positions.items():
+            at = parsed(text)
+            part = self._assignment.parts.get(at) if at is not None else None
+            if part is not None and part.placed and offset != part.committed:
+                part.told = offset
+                offsets[part.at] = offset
+        if self._consumer is not None and offsets:
+            self._tell(self._consumer, offsets)
+
+    @property
+    def done(self) -> bool:
+        """A topic never ends."""
+        return self._closed
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps readings from coming, for people; None = nothing."""
+        silent = self._clock.now() - self._heard
+        if self._consumer is None or silent > SILENT:
+            return f"no broker of {self._servers} answers since {silent // SECOND} s"
+        unassigned = self._clock.now() - self._assigned
+        if unassigned > UNASSIGNED:
+            what = ", ".join(self._topics) or f"topics like {self._pattern}"
+            return f"no partition of {what} to read since {unassigned // SECOND} s: does it exist, do others read it?"
+        held = any(LETTERS in part.waits for part in self._parts())
+        return self._trouble or (self._letters.problem if held else None)
+
+    def lag(self) -> dict[str, int]:
+        """Records behind, by partition, as far as known."""
+        return {part.name: part.lag for part in self._parts()}
+
+    def close(self) -> None:
+        """Tell the broker what commit said last, and leave; safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._tell_last()
+        self._connection.close(CLOSE_MS)
+        self._letters.close()
+
+    def _parts(self) -> list[Partition]:
+        return list(self._assignment.parts.values())
+
+    def _connected(self, until: int) -> KafkaConsumer | None:
+        if self._consumer is None and not self._closed:
+            try:
+                consumer = self._connection.wait((until - self._clock.now()) / SECOND)
+            except (KafkaError, OSError, ValueError) as error:
+                raise SourceError(f"Kafka at {self._servers}: {error}") from error
+            if consumer is not None:
+                self._subscribe(consumer)
+        return None if self._closed else self._consumer
+
+    def _subscribe(self, consumer: KafkaConsumer) -> None:
+        self._assignment.attach(consumer)
+        if self._pattern is None:
+            consumer.subscribe(topics=self._topics, listener=self._assignment)
+        else:
+            consumer.subscribe(pattern=self._pattern, listener=self._assignment)
+        self._consumer = consumer
+        self._heard = self._assigned = self._clock.now()
+
+    def _prepare(self, consumer: KafkaConsumer) -> None:
+        """Place new partitions; make the others wait, or not."""
+        now, parts = self._clock.now(), self._parts()
+        try:
+            if self._assignment.place(ASK_MS, now):
+                self._heard = now
+        except KafkaError as error:
+            self._trouble = _told(error)
+        for part in parts:
+            part.wait(LETTERS, LETTERS in part.waits and now < part.retry)
+        balance(parts, now)
+        if parts:
+            self._assigned = now
+            consumer.pause(*[part.at for part in parts if part.waits])
+            consumer.resume(*[part.at for part in parts if not part.waits])
+
+    def _fetched(self, consumer: KafkaConsumer, until: int) -> Records:
+        left_ms = max(1.0, (until - self._clock.now()) / 1e6)
+        try:
+            polled = consumer.poll(timeout_ms=_wait_ms(consumer, left_ms))
+        except NoOffsetForPartitionError:
+            return {}  # Assignment places what is new
+        except (OffsetOutOfRangeError, LogTruncationError) as error:
+            self._misplaced(error)
+            return {}
+        except FencedInstanceIdError as error:
+            raise SourceError(f"another process reads as the same member: {error}") from error
+        except Exception as error:
+            self._failed(consumer, error, until)
+            return {}
+        self._trouble = None
+        parts = self._assignment.parts
+        return {parts[at].number: (parts[at], records) for at, records in polled.items() if at in parts}
+
+    def _misplaced(self, error: OffsetOutOfRangeError | LogTruncationError) -> None:
+        """Retention or an unclean election took the offset away under the consumer."""
+        offsets = error.divergent_offsets if isinstance(error, LogTruncationError) else error.args[0]
+        for at in offsets:
+            if at in self._assignment.parts:
+                self._assignment.unplace(at, self._assignment.parts[at].position)
+
+    def _failed(self, consumer: KafkaConsumer, error: Exception, until: int) -> None:
+        """Step over a record that the client can't unpack; wait a little after anything else."""
+        stuck: Any = getattr(getattr(consumer, "_fetcher", None), "_next_partition_records", None)
+        if stuck is None or (isinstance(error, KafkaError) and not isinstance(error, CorruptRecordError)):
+            self._trouble = _told(error)
+            self._clock.wait(min(until, self._clock.now() + SECOND // 5))
+            return
+        at, offset = stuck.topic_partition, stuck.next_fetch_offset
+        stuck.drain()  # else the client would turn for ever on what is left of it
+        letter = Letter(at.topic, at.partition, offset, None, None, (), -1, "unreadable", _told(error))
+        if at in self._assignment.parts:
+            self._batch.step_over(self._assignment.parts[at], letter)
+            consumer.seek(at, self._assignment.parts[at].position)
+
+    def _hold_back(self, consumer: KafkaConsumer, now: int) -> None:
+        """Let partitions whose dead letters could not be written come again from there, later."""
+        for part in self._parts():
+            if LETTERS in part.waits and part.retry <= now:
+                part.retry = now + RETRY
+                consumer.seek(part.at, part.position)
+                consumer.pause(part.at)
+
+    def _listen(self, consumer: KafkaConsumer, now: int, came: Collection[int]) -> None:
+        """Note that a broker answered, or ask one where it has been quiet; take note of where partitions end."""
+        parts = [part for part in self._parts() if part.placed]
+        if came:
+            self._answered(now)
+        elif parts and now - self._heard > QUIET:
+            self._ask(consumer, parts, now)
+        for part in parts:
+            part.end = max(part.end, _known(consumer.highwater, part.at))
+            if part.number not in came and not part.at_end:  # transaction markers at the end are no records
+                part.position = max(part.position, _known(consumer.position, part.at))
+
+    def _ask(self, consumer: KafkaConsumer, parts: Sequence[Partition], now: int) -> None:
+        try:
+            ends = consumer.end_offsets([part.at for part in parts], timeout_ms=ASK_MS)
+        except KafkaError:
+            return  # silence tells
+        for part in parts:
+            part.end = max(part.end, ends[part.at])
+        self._answered(now)
+
+    def _answered(self, now: int) -> None:
+        if now - self._heard > SILENT:  # what was written meanwhile has waited for the brokers, not for heed
+            for part in self._parts():
+                part.since = now
+        self._heard = now
+
+    def _tell(self, consumer: KafkaConsumer, offsets: Mapping[TopicPartition, int]) -> None:
+        try:
+            consumer.commit_async({at: _offset(offset) for at, offset in offsets.items()}, callback=self._taken)
+        except KafkaError as error:
+            self._trouble = _told(error)
+
+    def _taken(self, offsets: Mapping[TopicPartition, OffsetAndMetadata], answer: object) -> None:
+        """Called by the client, within a poll, when the broker has answered a commit."""
+        for at, committed in offsets.items():
+            if not isinstance(answer, Exception) and at in self._assignment.parts:
+                self._assignment.parts[at].committed = committed.offset
+
+    def _tell_last(self) -> None:
+        offsets = {part.at: _offset(part.told) for part in self._parts() if part.told not in (-1, part.committed)}
+        if self._consumer is not None and offsets:
+            with suppress(KafkaError):  # the state keeps its own positions; the broker's are a courtesy
+                self._consumer.commit(offsets, timeout_ms=CLOSE_MS)
+
+
+def _wait_ms(consumer: KafkaConsumer, left_ms: float) -> float:
+    """How long to let the client work: joining the group gets on only while somebody waits for it."""
+    state = consumer.group_metadata().state
+    if state == MemberState.UNJOINED and consumer.config["group_id"] is not None:
+        return JOIN_MS
+    if state != MemberState.REBALANCING:
+        return left_ms
+    # kafka-python 3.0.12 drops an assignment that arrives between two polls if new metadata asked for it.
+    coordinator: Any = getattr(consumer, "_coordinator", None)
+    if hasattr(coordinator, "request_rejoin"):
+        coordinator.request_rejoin()
+    return max(left_ms, REJOIN_MS)
+
+
+def _known(ask: Any, at: TopicPartition) -> int:
+    """What the client knows of a partition without asking a broker; -1 = nothing."""
+    try:
+        found = ask(at, timeout_ms=0) if ask.__name__ == "position" else ask(at)
+    except KafkaError:
+        return -1
+    return -1 if found is None else int(found)
+
+
+def _offset(offset: int) -> OffsetAndMetadata:
+    return OffsetAndMetadata(offset, "", -1)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:300]
+
+
+def _checked_pattern(pattern: str | None) -> str | None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise ValueError(f"pattern {pattern!r} is not a regular expression: {error}") from error
+    return pattern
+
+
+def _letter_topic(named: str | None, group: str) -> str:
+    topic = named or re.sub(r"[^a-zA-Z0-9._-]", "_", group)[:245] + ".dlq"
+    if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", topic):
+        raise ValueError(f"dead_letter {topic!r} is no name for a topic: letters, digits, . _ - only")
+    return topic

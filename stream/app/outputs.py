@@ -1,0 +1,110 @@
+"""Where a replay's or a demo's results go: files, the digest, the summary, and what is written for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from connectors.clock import Stopwatch
+from stream.digest import Digest
+from stream.faults import Fired
+from stream.loop import Message
+from stream.monitor import Monitor, Turn
+
+SECOND = 1_000_000_000  # ns
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run brought, for its summary: counts alerts and incidents, and keeps those that fired."""
+
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    digest: Digest = field(default_factory=Digest)
+    fired: list[Fired] = field(default_factory=list)
+    opened: list[Fired] = field(default_factory=list)
+    first: int = 0
+    last: int = 0
+
+    def tell(self, message: Message) -> None:
+        """An alert changed."""
+        self.digest.tell(message)
+
+    def turn(self, turn: Turn) -> None:
+        """Alerts and incidents of one turn."""
+        for told in turn.told:
+            if told.change.status == "firing":
+                self.fired.append(Fired(told.change.group, told.change.stream, told.change.starts_at))
+        self.opened += [Fired(i.group, "", i.opened_at) for i in turn.incidents if i.status == "opened"]
+
+    def summary(self, monitor: Monitor, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The summary JSON."""
+        wall = max(self.watch.seconds(), 1e-9)
+        base = monitor.summary()
+        spanned = (monitor.last_tick - monitor.first_tick) / SECOND if monitor.first_tick else 0.0
+        throughput = {
+            "readings_per_second": round(base["readings"] / wall, 1),
+            "times_real_time": round(spanned / wall, 2),
+            "cpu_seconds": round(self.watch.cpu_seconds(), 3),
+            "stages": {name: round(s, 4) for name, s in sorted(monitor.laps.seconds.items())},
+        }
+        told = {"alerts": len(self.fired), "incidents": len(self.opened)}
+        return base | told | {"throughput": throughput, "digest": self.digest.text()} | dict(extra or {})
+
+
+def write_summary(path: str, summary: Mapping[str, Any]) -> None:
+    """The summary as a JSON file; ``-`` = standard output."""
+    text = json.dumps(summary, indent=2)
+    if path == "-":
+        print(text)  # noqa: T201 - data goes to standard output
+    else:
+        Path(path).write_text(text + "\n")
+
+
+def seconds(value: float) -> str:
+    """A span for people."""
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
+
+
+def lines_of(summary: Mapping[str, Any]) -> list[str]:
+    """The summary for people."""
+    windows, lag, rate = summary["windows"], summary["lag"], summary["throughput"]
+    looked = windows["full"] + windows["lite"]
+    counted = windows["due"] - windows["gap"] - windows["warmup"]
+    out = [
+        f"{summary['readings']:,} readings of {summary['streams']:,} streams in {summary['groups']:,} groups; "
+        f"{rate['times_real_time']:,.0f} times real time, {rate['readings_per_second']:,.0f} readings a second",
+        f"{windows['due']:,} windows due: {looked:,} looked at, {windows['shed']:,} shed, "
+        f"{windows['sentinel']:,} by the sentinel alone, {windows['gap']:,} gaps, {windows['warmup']:,} in warm-up",
+        f"lag p50 {seconds(lag['p50'])}, p99 {seconds(lag['p99'])} of {seconds(summary['budget'])} allowed; "
+        f"coverage {100 * looked / counted if counted else 100:.1f} % of the windows that could be judged",
+        f"{summary['alerts']:,} alerts in {summary['incidents']:,} incidents",
+    ]
+    return out + [line for note in _NOTES if (line := note(summary))]
+
+
+def _blind(summary: Mapping[str, Any]) -> str:
+    n, longest = summary["guarantee_violations"], seconds(summary["longest_unseen"])
+    return f"blind was not kept {n:,} times; the longest a stream went unseen was {longest}" * (n > 0)
+
+
+def _late(summary: Mapping[str, Any]) -> str:
+    return f"{summary['late']:,} readings came too late for their step" * (summary["late"] > 0)
+
+
+def _faults(summary: Mapping[str, Any]) -> str:
+    faults = summary.get("faults")
+    if not faults:
+        return ""
+    delay = f", half of them within {faults['delay_p50']:.1f} s" if faults["delay_p50"] is not None else ""
+    return (
+        f"{faults['found']} of {faults['injected']} known faults found{delay}; "
+        f"{faults['false_alerts']} incidents overlap no fault"
+    )
+
+
+_NOTES: tuple[Callable[[Mapping[str, Any]], str], ...] = (_blind, _late, _faults)

@@ -1,0 +1,273 @@
+"""The command line: `heed --help`. Every command imports what it needs when it runs, and not before."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any, Literal
+
+import typer
+
+OK, FAILED, USAGE, UNAVAILABLE, SOFTWARE, IO, CONFIG = 0, 1, 2, 69, 70, 74, 78
+
+app = typer.Typer(
+    help="heed: a streaming anomaly monitor that pays attention to the streams that matter.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+config_app = typer.Typer(help="What can be configured, what is, and an example.", no_args_is_help=True)
+model_app = typer.Typer(help="The models: what they are, whether they are whole, training and export.", no_args_is_help=True)
+bench_app = typer.Typer(help="Speed and memory, measured beside named peers.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+app.add_typer(model_app, name="model")
+app.add_typer(bench_app, name="bench")
+
+ConfigFile = Annotated[str | None, typer.Option("-c", "--config", help="Configuration file or directory.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="Override one key: a.b=c. May be repeated.")]
+Output = Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="For people, or for programs.")]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="The least level of log lines.")
+]
+
+
+def _fails_well(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors that have a message of their own end the command with it, and with the exit code of their kind."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except (BrokenPipeError, KeyboardInterrupt):
+            sys.stderr.close()
+            raise SystemExit(OK) from None
+        except Exception as error:
+            code = _exit_code(error)
+            if code is None:
+                raise
+            typer.echo(f"heed: {error}", err=True)
+            raise typer.Exit(code) from None
+
+    return run
+
+
+def _exit_code(error: Exception) -> int | None:
+    kinds = {
+        "ConfigError": CONFIG, "RuleError": CONFIG, "RuleFileError": CONFIG, "ModelError": CONFIG, "SourceError": UNAVAILABLE,
+        "SinkError": IO, "StoreError": IO, "WebError": UNAVAILABLE,
+    }  # fmt: skip
+    found = next((kinds[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in kinds), None)
+    return IO if found is None and isinstance(error, OSError) else found
+
+
+@app.command()
+@_fails_well
+def demo(
+    duration: Annotated[str | None, typer.Option(help="How long to run, like 60s; by default until Ctrl-C.")] = None,
+    load: Annotated[float, typer.Option(min=1, help="Demand for the model, times what is affordable.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same streams and faults.")] = 0,
+    streams: Annotated[int, typer.Option(min=1, help="How many streams, about.")] = 300,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page on 127.0.0.1.")] = 8321,
+    no_web: Annotated[bool, typer.Option("--no-web", help="Without the page.")] = False,
+    record: Annotated[str | None, typer.Option(help="Write a recording of the run to this file.")] = None,
+    summary: Annotated[str | None, typer.Option(help="Write the summary JSON to this file.")] = None,
+    output: Output = "table",
+    sets: Sets = None,
+    log_level: LogLevel = "warning",
+) -> None:
+    """Watch synthetic machines, roads and markets with known faults: nothing to set up."""
+    from stream.app.demo import DemoOptions, run_demo
+    from stream.durations import parse_duration
+
+    _set_up_log(log_level)
+    span = None if duration is None else _usage(parse_duration, duration)
+    run_demo(DemoOptions(span, load, seed, streams, None if no_web else port, record, summary, output, sets or ()))
+
+
+@app.command()
+@_fails_well
+def run(
+    config: ConfigFile = None,
+    record: Annotated[str | None, typer.Option(help="Write a recording of the run to this file.")] = None,
+    rules: Annotated[list[str] | None, typer.Option(help="Rule file; by default those of the configuration.")] = None,
+    sets: Sets = None,
+    no_web: Annotated[bool, typer.Option("--no-web", help="Without the page and the HTTP interface.")] = False,
+) -> None:
+    """Run the daemon. Without a configuration it reads JSON lines from standard input."""
+    from stream.app.daemon import RunOptions, run_daemon
+
+    raise typer.Exit(run_daemon(RunOptions(config, record, rules or (), sets or (), not no_web)))
+
+
+@app.command()
+@_fails_well
+def replay(
+    files: Annotated[list[str], typer.Argument(help="Recordings: heed's own, Parquet, CSV or JSON lines; globs too.")],
+    config: ConfigFile = None,
+    rules: Annotated[list[str] | None, typer.Option(help="Rule file; by default the built-in rules.")] = None,
+    speed: Annotated[str, typer.Option(help="max, or how many times real time: 1, 10, ...")] = "max",
+    budget: Annotated[str | None, typer.Option(help="Latency budget, like 250ms.")] = None,
+    price: Annotated[str, typer.Option(help="What looks cost on the clock: none, auto, or FIXED,EACH.")] = "none",
+    no_shed: Annotated[bool, typer.Option("--no-shed", help="Look at every window, however late.")] = False,
+    sets: Sets = None,
+    labels: Annotated[str | None, typer.Option(help="Known faults (CSV or JSON) to account for.")] = None,
+    alerts: Annotated[str | None, typer.Option(help="Alerts as JSON lines to this file, - = standard output.")] = None,
+    scores: Annotated[str | None, typer.Option(help="Scores of every stream and step to this Parquet file.")] = None,
+    decisions: Annotated[str | None, typer.Option(help="What was decided of every window to this Parquet file.")] = None,
+    summary: Annotated[str | None, typer.Option(help="The summary JSON to this file, - = standard output.")] = None,
+    digest: Annotated[bool, typer.Option("--digest", help="Print the digest of scores, decisions and alerts.")] = False,
+    output: Output = "table",
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="Without the progress bar.")] = False,
+    log_level: LogLevel = "warning",
+) -> None:
+    """Replay recorded streams through the very same loop, as fast as it can."""
+    from stream.app.replay import Options
+    from stream.app.replay_command import run_replay
+
+    _set_up_log(log_level)
+    factor = 0.0 if speed == "max" else _usage(_positive, speed)
+    options = Options(
+        files, config, tuple(rules or ()), factor, budget, price, not no_shed, tuple(sets or ()), labels,
+        scores=scores, decisions=decisions,
+    )  # fmt: skip
+    run_replay(options, alerts, summary, digest, output, not no_progress)
+
+
+@app.command()
+@_fails_well
+def check(config: ConfigFile = None, sets: Sets = None, output: Output = "table") -> None:
+    """Check a configuration: its text, the model, who can be reached, and whether the budget can be kept here."""
+    from stream.app.check import check as checked
+
+    raise typer.Exit(checked(config, sets or (), output))
+
+
+@app.command()
+def version(output: Output = "table") -> None:
+    """The version of heed and of what it runs on."""
+    from stream.app.about import about, lines
+
+    typer.echo(about() if output == "json" else lines())
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """The JSON Schema of the configuration, for editors."""
+    import json
+
+    from stream.settings import schema
+
+    typer.echo(json.dumps(schema(), indent=2))
+
+
+@config_app.command("show")
+@_fails_well
+def config_show(config: ConfigFile = None, sets: Sets = None) -> None:
+    """The whole configuration as it holds, defaults filled in and secrets masked."""
+    from stream.settings import load, show
+
+    typer.echo(show(load(config, sets or ())), nl=False)
+
+
+@config_app.command("generate")
+@_fails_well
+def config_generate(
+    kind: Annotated[Literal["minimal", "full"], typer.Argument(help="The least that runs, or every key.")] = "full",
+) -> None:
+    """A commented example to start from."""
+    from stream.settings import generate
+
+    typer.echo(generate(kind), nl=False)
+
+
+@model_app.command("info")
+@_fails_well
+def model_info(path: Annotated[str | None, typer.Argument(help="A model's folder; the shipped one by default.")] = None) -> None:
+    """What a model says of itself: its card."""
+    from stream.app.model import info
+
+    typer.echo(info(path))
+
+
+@model_app.command("verify")
+@_fails_well
+def model_verify(path: Annotated[str | None, typer.Argument(help="A model's folder; the shipped one by default.")] = None) -> None:
+    """Whether a model is whole: digests, shapes, and its own probe."""
+    from stream.app.model import verify
+
+    raise typer.Exit(verify(path))
+
+
+@model_app.command("train")
+@_fails_well
+def model_train(
+    out: Annotated[str, typer.Argument(help="Folder for the artifact.")],
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    worlds: Annotated[int, typer.Option(min=1, help="Synthetic worlds to learn from.")] = 6,
+    epochs: Annotated[int, typer.Option(min=1)] = 8,
+) -> None:
+    """Train on the synthetic generator through the real monitor, and export (needs heed-monitor[train])."""
+    from stream.app.training import train_and_export
+
+    _set_up_log("info")
+    train_and_export(out, seed, worlds, epochs)
+
+
+@model_app.command("export")
+@_fails_well
+def model_export(
+    checkpoint: Annotated[str, typer.Argument(help="What `heed model train` kept: a folder with weights.npz.")],
+    out: Annotated[str, typer.Argument(help="Folder for the artifact.")],
+) -> None:
+    """Export trained weights to ONNX, with proof of parity (needs heed-monitor[train])."""
+    from stream.app.training import export_again
+
+    _set_up_log("info")
+    export_again(checkpoint, out)
+
+
+@bench_app.command("speed")
+@_fails_well
+def bench_speed(
+    streams: Annotated[int, typer.Option(min=1)] = 10_000,
+    steps: Annotated[int, typer.Option(min=120)] = 600,
+    part: Annotated[Literal["all", "replay", "memory", "peer"], typer.Option(help="What to measure.")] = "all",
+    output: Output = "table",
+) -> None:
+    """Times real time of the whole loop, the share of each stage, and memory per stream."""
+    from benchmarks.speed import bench
+
+    _set_up_log("warning")
+    bench(streams, steps, part, output)
+
+
+def _set_up_log(level: Literal["debug", "info", "warning", "error"]) -> None:
+    from stream.log import setup
+
+    setup("auto", level)
+
+
+def _usage(read: Callable[[str], Any], text: str) -> Any:
+    """A value of an option; what is wrong with it is a mistake in usage."""
+    try:
+        return read(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise ValueError(f"must be max or a number above 0, not {text}")
+    return value
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""The columns in which a sentinel keeps what it knows: they grow, start anew, and go into a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.calibrate import NO_BASE
+from models.contract import TOKEN_STEPS
+from models.evidence import CHANNELS, NO_SCALE, PHASE, SCALE, TOKENS, UNSET, Profile
+from models.seasonal import DAY, WEEK, At, Table
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+I32 = npt.NDArray[np.int32]
+U8 = npt.NDArray[np.uint8]
+U16 = npt.NDArray[np.uint16]
+Ix = npt.NDArray[np.intp]
+
+BLOCKS = ("exact", "reals", "counts", "base", "now", "past", "hist", "edges", "week_row")
+
+
+@dataclass(slots=True)
+class Kept:
+    """Columns of the m streams looked at: views where their slots are a range, else copies to be put back."""
+
+    exact: F64  # [3, m]: models.evidence.FIRST ..
+    reals: F32  # [R, m]: averages, short means, LOW ..
+    counts: I32  # [9, m]: READINGS ..
+    base: I32  # [channel, m]
+    now: F32  # [token, m], surprise not yet divided by 8
+    past: F32  # [K - 1, token, m]
+
+
+class Columns:
+    """Blocks of columns, the slot last (in ``hist`` and ``edges`` the bins follow). Capacity grows by doubling.
+
+    Row 0 of hist, edges and base is the largest surprise itself, which `p` is read from; then come the channels.
+    Those of the week are there once a stream needs them.
+    """
+
+    exact: F64
+    reals: F32
+    counts: I32
+    base: I32
+    now: F32
+    past: F32
+    hist: U16
+    edges: U8
+    week_row: I32  # row in the week table + 1; 0 = none
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self.size = self.capacity = 0
+        self.rows = 1 + profile.channels(week=False)
+        self.weeks = 0
+        self.in_order = True  # the week table's rows are the slots
+        self.day, self.week = Table.empty(DAY, 0), Table.empty(WEEK, 0)
+        self._adopt(self._blocks(0))
+
+    def _blocks(self, capacity: int) -> dict[str, npt.NDArray[Any]]:
+        """Zeros: what is never touched takes no memory."""
+        tokens, bins = len(self.profile.positions) + len(TOKENS) - len(CHANNELS), self.profile.bins + 1
+        return {
+            "exact": np.zeros((3, capacity)),
+            "reals": np.zeros((self.profile.reals, capacity), np.float32),
+            "counts": np.zeros((9, capacity), np.int32),
+            "base": np.zeros((self.rows, capacity), np.int32),
+            "now": np.zeros((tokens, capacity), np.float32),
+            "past": np.zeros((TOKEN_STEPS - 1, tokens, capacity), np.float32),
+            "hist": np.zeros((self.rows, capacity, bins), np.uint16),
+            "edges": np.zeros((self.rows, capacity, bins), np.uint8),
+            "week_row": np.zeros(capacity, np.int32),
+        }
+
+    def _adopt(self, blocks: dict[str, npt.NDArray[Any]]) -> None:
+        for name in BLOCKS:
+            setattr(self, name, blocks[name])
+        rows = np.arange(self.rows)[:, None] * self.capacity + np.arange(min(self.capacity, 1 << 13))
+        self._offsets = self._index(rows * (self.profile.bins + 1))
+
+    def _index(self, offsets: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Flat indices as int32 while they fit: half the traffic."""
+        return offsets.astype(np.int32 if self.hist.size < 2**31 else np.int64)
+
+    # --- growth
+
+    def grow(self, n: int) -> None:
+        """Have columns for slots < n."""
+        if n > self.capacity:
+            self._resize(max(n, 2 * self.capacity))
+        self.size = max(self.size, n)
+
+    def _resize(self, capacity: int) -> None:
+        old = {name: getattr(self, name) for name in BLOCKS}
+        self.day = self.day.grown(capacity)
+        self.capacity = capacity
+        self._adopt(_overlaid(self._blocks(capacity), old))
+
+    def _open_weeks(self) -> None:
+        """Make room for the channels of the week."""
+        self.rows = 1 + self.profile.channels(week=True)
+        self._resize(self.capacity)
+
+    # --- streams
+
+    def reset(self, slots: I32, phases: I32, week: bool) -> None:
+        """Begin anew with these streams."""
+        if week and self.rows < 1 + self.profile.channels(week=True):
+            self._open_weeks()
+        for block in (self.exact, self.reals, self.counts, self.now, self.hist, self.edges):
+            block[:, slots] = 0
+        self.past[:, :, slots] = 0
+        self.base[:, slots] = NO_BASE
+        self.exact[SCALE, slots] = NO_SCALE
+        self.counts[PHASE, slots] = phases
+        self.counts[UNSET, slots] = self.profile.channels(week=False)
+        self.day.clear(slots)
+        if week:
+            self._give_weeks(slots)
+
+    def _give_weeks(self, slots: I32) -> None:
+        """A row in the week table for each of these, empty; a slot keeps its row for good."""
+        new = slots[self.week_row[slots] == 0]
+        if self.weeks + len(new) > self.week.mean.shape[1]:
+            self.week = self.week.grown(max(self.weeks + len(new), 2 * self.weeks))
+        given = self.weeks + np.arange(len(new), dtype=np.int32)
+        self.week_row[new] = given + 1
+        self.in_order &= np.array_equal(given, new)
+        self.weeks += len(new)
+        self.week.clear(self.week_row[slots] - 1)
+        self.counts[UNSET, slots] = self.profile.channels(week=True)
+
+    def take(self, at: At, channels: int) -> Kept:
+        """The columns of some streams."""
+        rows = slice(1, 1 + channels)
+        return Kept(
+            self.exact[:, at],
+            self.reals[:, at],
+            self.counts[:, at],
+            self.base[rows, at],
+            self.now[:, at],
+            self.past[:, :, at],
+        )
+
+    def put(self, at: At, kept: Kept) -> None:
+        """Write copies back; views are there already."""
+        if isinstance(at, slice):
+            return
+        self.exact[:, at] = kept.exact
+        self.reals[:, at] = kept.reals
+        self.counts[:, at] = kept.counts
+        self.base[1 : 1 + len(kept.base), at] = kept.base
+        self.now[:, at] = kept.now
+        self.past[:, :, at] = kept.past
+
+    def bins(self, at: At, rows: slice) -> tuple[U16, U8, npt.NDArray[Any]]:
+        """Flat hist and edges, and in them the first bin of each row [row] and stream [m]."""
+        wide = self.profile.bins + 1
+        if isinstance(at, slice):
+            first = at.start * wide
+            offsets = self._offsets[rows, : at.stop - at.start]
+            return self.hist.reshape(-1)[first:], self.edges.reshape(-1)[first:], offsets
+        offsets = self._index((np.arange(rows.start, rows.stop)[:, None] * self.capacity + at) * wide)
+        return self.hist.reshape(-1), self.edges.reshape(-1), offsets
+
+    def weeks_of(self, at: At) -> At:
+        """Rows of the week table of some streams."""
+        return at if isinstance(at, slice) and self.in_order else self.week_row[at] - 1
+
+    # --- seasonal tables of both seasons
+
+    def _with_weeks(self, slots: Ix) -> tuple[Ix, Ix]:
+        """Which of these streams have a week table, and its rows."""
+        which = np.flatnonzero(self.week_row[slots])
+        return which, (self.week_row[slots[which]] - 1).astype(np.intp)
+
+    def rescale_tables(self, slots: Ix, octaves: I32) -> None:
+        """The unit of these streams grew."""
+        self.day.rescale(slots, octaves)
+        which, rows = self._with_weeks(slots)
+        self.week.rescale(rows, octaves[which])
+
+    def shift_tables(self, slots: Ix, by: F32) -> None:
+        """These streams have moved to a new level."""
+        self.day.shift(slots, by)
+        which, rows = self._with_weeks(slots)
+        self.week.shift(rows, by[which])
+
+    def visit_tables(self, periods: I32, slots: Ix, x: F32, week: bool) -> None:
+        """Learn the means x [k] of 5 minutes each."""
+        self.day.visit_each(DAY.bins_of(periods), slots, x)
+        if week:
+            self.week.visit_each(WEEK.bins_of(periods), self.week_row[slots] - 1, x)
+
+    # --- checkpoints
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns, the room for growth included."""
+        tables = (self.day.mean, self.day.count, self.week.mean, self.week.count)
+        return sum(block.nbytes for block in (*(getattr(self, name) for name in BLOCKS), *tables))
+
+    def save(self) -> dict[str, npt.NDArray[Any]]:
+        """Copies of all columns in use."""
+        found = {name: _cut(getattr(self, name), name, self.size).copy() for name in BLOCKS}
+        for name, table, n in (("day", self.day, self.size), ("week", self.week, self.weeks)):
+            found[f"{name}_mean"] = table.mean[:, :n].copy()
+            found[f"{name}_count"] = table.count[:, :n].copy()
+        return found
+
+    def load(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Go on from what ``save`` gave; raises ValueError where it came from another profile."""
+        n = columns["week_row"].shape[0]
+        self.rows = columns["base"].shape[0]
+        self.size = self.capacity = n
+        blocks = self._blocks(n)
+        for name, block in blocks.items():
+            if columns[name].shape != block.shape or columns[name].dtype != block.dtype:
+                raise ValueError(f"column {name!r} of the checkpoint is {columns[name].shape}, not {block.shape}")
+            block[...] = columns[name]
+        self._adopt(blocks)
+        self.day = Table(DAY, columns["day_mean"].copy(), columns["day_count"].copy())
+        self.week = Table(WEEK, columns["week_mean"].copy(), columns["week_count"].copy())
+        self.weeks = self.week.mean.shape[1]
+        given = np.flatnonzero(self.week_row)
+        self.in_order = np.array_equal(self.week_row[given] - 1, given)
+
+
+def _cut(block: npt.NDArray[Any], name: str, n: int) -> npt.NDArray[Any]:
+    if name == "week_row":
+        return block[:n]
+    return block[:, :, :n] if name == "past" else block[:, :n]
+
+
+def _overlaid(
+    blocks: dict[str, npt.NDArray[Any]], old: dict[str, npt.NDArray[Any]]
+) -> dict[str, npt.NDArray[Any]]:
+    """``blocks`` with ``old`` copied into their beginning; channels that were not there never moved."""
+    blocks["base"][...] = NO_BASE
+    for name, block in blocks.items():
+        block[tuple(slice(0, n) for n in old[name].shape)] = old[name]
+    return blocks

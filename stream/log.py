@@ -1,0 +1,111 @@
+"""structlog, set up once: every line to standard error with a name, a UTC time, and what it is about."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+from connectors.clock import Clock, WallClock
+
+Format = Literal["auto", "console", "json"]
+Level = Literal["debug", "info", "warning", "error"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def setup(
+    format: Format = "auto", level: Level = "info", stream: TextIO | None = None, clock: Clock | None = None
+) -> None:
+    """Send all log lines, other libraries' too, to ``stream`` (standard error); again = in the new way.
+
+    ``auto`` is for people where the stream is a terminal, and JSON lines elsewhere.
+    """
+    out = stream or sys.stderr
+    for_people = format == "console" or (format == "auto" and out.isatty())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            _stamper(clock or WallClock()),
+            *_last(for_people, out.isatty()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=False,  # a reload may change format and level
+    )
+    _take_over_libraries(level)
+
+
+def get(**bound: object) -> FilteringBoundLogger:
+    """A logger whose lines all hold ``bound``."""
+    logger: FilteringBoundLogger = structlog.get_logger(**bound)
+    return logger
+
+
+@contextmanager
+def about(source: str | None = None, group: str | None = None, frame: int | None = None) -> Iterator[None]:
+    """Every line inside says which source, group and frame (its time, ns) it is about."""
+    said = {"source": source, "group": group, "frame": None if frame is None else time_text(frame)}
+    with structlog.contextvars.bound_contextvars(**{key: value for key, value in said.items() if value is not None}):
+        yield
+
+
+def time_text(ns: int) -> str:
+    """A time (ns since the epoch) as ``2026-01-31T12:00:00.000000Z``."""
+    return (_EPOCH + timedelta(microseconds=ns // 1000)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _stamper(clock: Clock) -> Processor:
+    def stamp(_logger: object, _method: str, line: EventDict) -> EventDict:
+        line["timestamp"] = time_text(clock.now())
+        return line
+
+    return stamp
+
+
+def _last(for_people: bool, colours: bool) -> list[Processor]:
+    if for_people:
+        plain = structlog.dev.plain_traceback
+        return [_simple, structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain)]
+    return [structlog.processors.format_exc_info, _simple, structlog.processors.JSONRenderer(_json)]
+
+
+def _simple(_logger: object, _method: str, line: EventDict) -> EventDict:
+    """NumPy's numbers as numbers, its arrays as lists; when, how grave and what come first."""
+    head = {key: line.pop(key) for key in ("timestamp", "level", "event")}
+    return {**head, **{key: value.tolist() if hasattr(value, "tolist") else value for key, value in line.items()}}
+
+
+def _json(line: EventDict, **_: Any) -> str:
+    """Strict JSON: what is not a finite number, and any odd object, becomes text."""
+    try:
+        return json.dumps(line, default=str, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps({key: str(value) for key, value in line.items()}, ensure_ascii=False)
+
+
+class _Lines(logging.Handler):
+    """Brings the standard library's log records into the same lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):  # a library that doesn't fill in its own text right
+            message = str(record.msg)
+        level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
+        get().log(level, "library.logged", logger=record.name, message=message, exc_info=record.exc_info)
+
+
+def _take_over_libraries(level: Level) -> None:
+    """Libraries speak of connections at every level; their warnings are enough unless all is asked for."""
+    root = logging.getLogger()
+    root.handlers = [*(h for h in root.handlers if not isinstance(h, _Lines)), _Lines()]
+    root.setLevel(level.upper() if level in ("debug", "error") else logging.WARNING)

@@ -1,0 +1,94 @@
+"""The loop: poll, step, tell, commit. The same code live and in replay; one `now` per turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from connectors.batch import Batch, PartitionTable
+from connectors.clock import Clock
+from connectors.source import Source
+from stream.log import get
+from stream.monitor import Monitor, Told, Turn
+
+FOREVER = 1 << 62  # ns: further than any clock goes
+Message = Mapping[str, object]
+
+
+class Keeper(Protocol):
+    """Who makes state durable (state.py), or nobody."""
+
+    def commit(self, now: int, messages: list[Message], positions: Mapping[str, int], urgent: bool) -> None:
+        """Keep what changed if it is time to, at once if ``urgent``; messages go to the sinks after that."""
+        ...
+
+
+class Recorder(Protocol):
+    """Who writes down what a run depended on (connectors/recording.py), or nobody."""
+
+    def turn(self, now: int, batch: Batch) -> None:
+        """One turn begins: its time and what its poll brought."""
+        ...
+
+
+class Loop:
+    """Turns until the source is done or someone asks it to stop.
+
+    ``poll`` (ns) bounds how long one poll waits. ``hooks`` are called after each turn with the time (the page, the
+    status line). ``tell`` makes a message of an alert change.
+    """
+
+    def __init__(
+        self,
+        monitor: Monitor,
+        source: Source,
+        clock: Clock,
+        partitions: PartitionTable,
+        keeper: Keeper,
+        tell: Callable[[Told], Message],
+        poll: int = FOREVER,
+        recorder: Recorder | None = None,
+        hooks: tuple[Callable[[int], None], ...] = (),
+    ) -> None:
+        self._monitor, self._source, self._clock, self._partitions = monitor, source, clock, partitions
+        self._keeper, self._tell, self._poll, self._recorder, self._hooks = keeper, tell, poll, recorder, hooks
+        self._positions: dict[str, int] = {}
+        self._log = get()
+        self.turns = 0
+
+    def run(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Until the end or an ordered stop."""
+        while not self._source.done and not stopped():
+            self.turn()
+
+    def turn(self, until: int = FOREVER) -> Turn:
+        """Poll once (waiting at most until ``until``, ns) and do all that follows from it."""
+        due = self._monitor.parts.windows.next_due()
+        wait = min(until, FOREVER if due is None else due)
+        if self._poll < FOREVER:
+            wait = min(wait, self._clock.now() + self._poll)
+        batch = self._source.poll(wait)
+        now = self._clock.now()
+        if self._recorder is not None:
+            self._recorder.turn(now, batch)
+        turn = self._monitor.step(batch, now)
+        self._finish(batch, now, turn)
+        return turn
+
+    def _finish(self, batch: Batch, now: int, turn: Turn) -> None:
+        self.turns += 1
+        for partition, offset in batch.positions.items():
+            self._positions[self._partitions.names[partition]] = offset
+        for name, details in turn.notes:
+            self._log.info(name, **details)
+        messages = [self._tell(told) for told in turn.told]
+        self._keeper.commit(now, messages, self._positions, bool(turn.told))
+        self._monitor.laps.lap("commit")
+        for hook in self._hooks:
+            hook(now)
+        self._monitor.laps.lap("outputs")
+
+    @property
+    def positions(self) -> dict[str, Any]:
+        """Partition name to the next offset, of what has been taken in."""
+        return dict(self._positions)

@@ -1,0 +1,83 @@
+"""What scoring costs on the clock: a price in replay, what was recorded, or real CPU time in the demo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from connectors.clock import Clock, burn
+from models.contract import Look, Scorer, Verdict
+from stream.durations import parse_duration
+
+
+class Wrapped:
+    """A scorer with something done around each call; ``after`` gets how many streams were looked at."""
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        cost: tuple[float, float],
+        after: Callable[[int], None],
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._scorer, self._cost, self._after, self._before = scorer, cost, after, before
+        self.name, self.digest, self.window = scorer.name, scorer.digest, scorer.window
+        self.normalised = getattr(scorer, "normalised", True)
+
+    @property
+    def cost(self) -> tuple[float, float]:
+        """Seconds a call, seconds a stream."""
+        return self._cost
+
+    def score(self, look: Look) -> Verdict:
+        """What the scorer says."""
+        self._before()
+        verdict = self._scorer.score(look)
+        self._after(int(np.count_nonzero(look.member >= 0)))
+        return verdict
+
+
+def priced(scorer: Scorer, clock: Clock, fixed: float, each: float) -> Wrapped:
+    """Charge every call ``fixed`` + streams x ``each`` seconds to the clock."""
+
+    def charge(rows: int) -> None:
+        clock.charge(fixed + rows * each)
+
+    return Wrapped(scorer, (fixed, each), charge)
+
+
+def as_recorded(scorer: Scorer, clock: Clock, costs: Callable[[], Iterator[float]]) -> Wrapped:
+    """Charge what each call of this turn cost when it was recorded; the card's cost for calls beyond those."""
+    fixed, each = scorer.cost
+
+    def charge(rows: int) -> None:
+        clock.charge(next(costs(), fixed + rows * each))
+
+    return Wrapped(scorer, scorer.cost, charge)
+
+
+def metered(scorer: Scorer, clock: Clock, note: Callable[[float], None]) -> Wrapped:
+    """Note what each call really cost, for a recording."""
+    begun = [0]
+
+    def begin() -> None:
+        begun[0] = clock.now()
+
+    return Wrapped(scorer, scorer.cost, lambda rows: note((clock.now() - begun[0]) / 1e9), begin)
+
+
+def burning(scorer: Scorer, each: float) -> Wrapped:
+    """Make every full look cost ``each`` seconds of real CPU time more."""
+    fixed, own = scorer.cost
+    return Wrapped(scorer, (fixed, own + each), lambda rows: burn(rows * each))
+
+
+def parse_price(text: str) -> tuple[float, float] | None:
+    """``none`` or ``FIXED,EACH`` (durations) in seconds; ValueError where it is neither."""
+    if text == "none":
+        return None
+    fixed, comma, each = text.partition(",")
+    if not comma:
+        raise ValueError(f'a price is none, auto or FIXED,EACH like 5ms,20us, not "{text}"')
+    return parse_duration(fixed) / 1e9, parse_duration(each) / 1e9

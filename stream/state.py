@@ -1,0 +1,200 @@
+"""What a restart must not lose: committed small and often, checkpointed large and seldom, restored together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy.typing as npt
+
+from connectors.batch import PartitionTable
+from connectors.outbox import Outbox
+from connectors.source import Source
+from connectors.store import Commit, Store, StoreError
+from stream.log import get
+from stream.loop import Message
+from stream.monitor import Monitor
+
+Array = npt.NDArray[Any]
+
+
+class Passing:
+    """No state on disk: messages go to the sinks and are forgotten."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox, self._count = outbox, 0
+
+    def commit(self, now: int, messages: list[Message], positions: Mapping[str, int], urgent: bool) -> None:
+        """Send at once."""
+        for message in messages:
+            for sink in self._outbox.sinks:
+                self._outbox.put([(self._count, sink, message)])
+                self._count += 1
+
+
+class Durable:
+    """State in a store. A commit that fails is tried again a turn later; nothing is sent before it is durable.
+
+    ``commit_every`` and ``checkpoint_every`` in ns of the loop's clock.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        monitor: Monitor,
+        partitions: PartitionTable,
+        source: Source,
+        outbox: Outbox,
+        commit_every: int,
+        checkpoint_every: int,
+    ) -> None:
+        self._store, self._monitor, self._partitions = store, monitor, partitions
+        self._source, self._outbox = source, outbox
+        self._commit_every, self._checkpoint_every = commit_every, checkpoint_every
+        self._committed = self._checkpointed = 0
+        self._starts: dict[str, int] = {}
+        self._unsent: list[Message] = []
+        self._sent: list[int] = []
+        self._failing = False
+        self._log = get()
+
+    def commit(self, now: int, messages: list[Message], positions: Mapping[str, int], urgent: bool) -> None:
+        """Alert state, ledger, what the gate learned, outbox and positions, in one transaction."""
+        self._unsent += messages
+        new = {name: offset for name, offset in positions.items() if name not in self._starts}
+        if not (urgent or new or now - self._committed >= self._commit_every):
+            return
+        self._starts |= new
+        self._committed = now
+        if self._write(self._small(positions, new)):
+            self._source.commit(positions)
+        self._checkpointed = self._checkpointed or now
+        if now - self._checkpointed >= self._checkpoint_every:
+            self.checkpoint(now, positions)
+
+    def _small(self, positions: Mapping[str, int], new: Mapping[str, int]) -> Commit:
+        parts, ledger = self._monitor.parts, self._monitor.parts.ledger
+        names, counts, total = ledger.snapshot(parts.table.names)
+        self._sent += self._outbox.take_sent()
+        state = {
+            "alerts": parts.alerts.snapshot(),
+            "incidents": parts.incidents.snapshot(),
+            "ledger": names,
+            "judged": [[*lane, k] for lane, k in self._monitor.judged.items()],
+            "streams": parts.table.names,
+            "counters": self._monitor.counters(),
+            "budget": None if parts.looks is None else parts.looks.budget.state(),
+        }
+        columns = {"ledger.counts": counts, "ledger.total": total, "since": self._monitor.since}
+        columns |= {f"gate.{name}": column for name, column in parts.gate.learned().items()}
+        send = [(sink, message) for message in self._unsent for sink in self._outbox.sinks]
+        return Commit(dict(positions), dict(new), state, columns, send, list(self._sent))
+
+    def _write(self, what: Commit) -> bool:
+        try:
+            ids = self._store.commit(what)
+        except StoreError as error:
+            if not self._failing:
+                self._log.error("state.failed", error=str(error))
+            self._failing = True
+            return False
+        self._failing = False
+        self._sent, self._unsent = [], []
+        self._outbox.put([(number, sink, m) for number, (sink, m) in zip(ids, what.send, strict=True)])
+        return True
+
+    def checkpoint(self, now: int, positions: Mapping[str, int]) -> None:
+        """Evidence, calibration and windows, with the positions up to which they are true."""
+        self._checkpointed = now
+        parts = self._monitor.parts
+        columns: dict[str, Array] = {}
+        for name, part in (("windows", parts.windows), ("sentinel", parts.sentinel), ("groups", parts.groups)):
+            columns |= {f"{name}.{key}": column for key, column in part.columns().items()}
+        columns |= {f"gate.{key}": column for key, column in parts.gate.columns().items()}
+        about = {
+            "positions": dict(positions),
+            "partitions": self._partitions.names,
+            "table": parts.table.state(),
+            "panels": parts.groups.names,
+            "registry": parts.registry.state(),
+        }
+        try:
+            self._store.checkpoint(columns, about)
+            self._log.info("state.checkpointed", streams=len(parts.table.slot_of))
+        except StoreError as error:
+            self._log.error("state.failed", error=str(error))
+
+    def close(self, now: int, positions: Mapping[str, int]) -> None:
+        """The last commit and checkpoint of an ordered stop, then what the sinks took meanwhile."""
+        if positions:
+            self.commit(now, [], positions, urgent=True)
+            self.checkpoint(now, positions)
+        self._outbox.close()
+        self._write(Commit(sent=self._sent + self._outbox.take_sent()))
+        self._store.close()
+
+    def restore(self) -> dict[str, int]:
+        """Take back both tiers; the positions to read on from: those of the evidence, or where it all began."""
+        starts = self._store.start_positions()
+        self._starts = dict(starts)
+        positions = starts | self._restore_large()
+        self._restore_small()
+        self._outbox.put(self._store.outbox())
+        if positions:
+            self._log.info("state.restored", positions=positions, streams=len(self._monitor.parts.table.slot_of))
+        return positions
+
+    def _restore_small(self) -> None:
+        monitor, parts = self._monitor, self._monitor.parts
+        judged = self._store.part("judged")
+        if judged is None:
+            return
+        columns = self._store.columns("")
+        parts.ledger.restore(self._store.part("ledger"), columns["ledger.counts"], columns["ledger.total"])
+        monitor.judged = {(step, origin): k for step, origin, k in judged}
+        monitor.restore_counters(self._store.part("counters"))
+        monitor.expect(_by_name(self._store.part("streams"), columns))
+        parts.alerts.restore(self._store.part("alerts"))
+        parts.incidents.restore(self._store.part("incidents"))
+        for slot, name in enumerate(parts.table.names):
+            if name:
+                parts.ledger.start(slot, name)
+                monitor.meet(slot)
+        if parts.looks is not None and self._store.part("budget"):
+            parts.looks.budget.restore(self._store.part("budget"))
+
+    def _restore_large(self) -> dict[str, int]:
+        found = self._store.read_checkpoint()
+        if found is None:
+            return {}
+        columns, about = found
+        parts = self._monitor.parts
+        for name in about["partitions"]:
+            self._partitions.number(name)
+        parts.table.restore(about["table"])
+        parts.windows.restore(_part(columns, "windows."))
+        parts.sentinel.restore(_part(columns, "sentinel."))
+        parts.gate.restore(_part(columns, "gate."))
+        parts.groups.restore(_part(columns, "groups."), about["panels"])
+        parts.registry.restore(about["registry"])
+        self._monitor.grow()
+        return {name: int(offset) for name, offset in about["positions"].items()}
+
+
+def _part(columns: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    return {name[len(prefix) :]: column for name, column in columns.items() if name.startswith(prefix)}
+
+
+def _by_name(names: list[str], columns: Mapping[str, Array]) -> dict[str, tuple[int, float, int]]:
+    """What was learned of each stream by name: unseen since, last score, step of the last look.
+
+    Slots may differ after a restart: a stream that came after the checkpoint gets one anew.
+    """
+    since, last, looked = (columns[name] for name in ("since", "gate.last", "gate.looked"))
+    return {
+        name: (int(since[slot]), float(last[slot]), int(looked[slot]))
+        for slot, name in enumerate(names)
+        if name and slot < min(since.size, last.size)
+    }
+
+

@@ -1,0 +1,1 @@
+"""The live page, the metrics and the HTTP interface: they read snapshots and change nothing."""
