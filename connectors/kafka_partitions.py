@@ -47,6 +47,11 @@ class Partition:
         return self.placed and LETTERS not in self.waits and self.position >= self.end
 
     @property
+    def starting(self) -> bool:
+        """True when there is something to read and nothing has come yet."""
+        return self.placed and self.event_time is None and self.position < self.end and LETTERS not in self.waits
+
+    @property
     def lag(self) -> int:
         """Records not read yet, as far as known."""
         return max(0, self.end - self.position) if self.placed else 0
@@ -68,13 +73,18 @@ def parsed(text: str) -> TopicPartition | None:
 
 
 def balance(partitions: Collection[Partition], now: int) -> None:
-    """Make those wait that are far ahead of the slowest partition which still moves and is not at its end."""
+    """Make those wait that are far ahead of the slowest partition which still moves and is not at its end.
+
+    All wait for one that has something to read and has not brought anything yet: the client empties what it has
+    fetched from one partition before it turns to the next.
+    """
     behind = [
         part.event_time
         for part in partitions
         if part.event_time is not None and not part.at_end and now - part.moved < STALLED
     ]
     slowest = min(behind, default=None)
+    starting = any(part.starting and now - part.since < STALLED for part in partitions)
     for part in partitions:
         ahead = slowest is not None and part.event_time is not None and part.event_time - slowest > AHEAD
-        part.wait(FAST, ahead)
+        part.wait(FAST, ahead or (starting and part.event_time is not None))

@@ -27,6 +27,7 @@ from connectors.kafka_client import Settings, consumer_settings
 from connectors.kafka_connection import Connection
 from connectors.kafka_dead_letters import DeadLetters, Letter
 from connectors.kafka_partitions import LETTERS, Partition, balance, parsed
+from connectors.kafka_quirks import fenced, joining, make_no_topics, unpark, unreadable
 from connectors.source import SourceError
 
 QUIET = 2 * SECOND  # without a record for so long: ask the brokers for the ends, which tells whether they are there
@@ -100,8 +101,8 @@ class KafkaSource:
         ended = self._assignment.settle()
         polled: Records = {}
         while True:
-            self._prepare(consumer)
-            polled = self._fetched(consumer, until)
+            changed = self._prepare(consumer)  # then the client has to look again at what it holds, before it waits
+            polled = self._fetched(consumer, min(until, self._clock.now()) if changed else until)
             ended += self._assignment.settle()
             if polled or self._closed or self._clock.now() >= until:
                 break
@@ -173,6 +174,7 @@ class KafkaSource:
         return None if self._closed else self._consumer
 
     def _subscribe(self, consumer: KafkaConsumer) -> None:
+        make_no_topics(consumer)
         self._assignment.attach(consumer)
         if self._pattern is None:
             consumer.subscribe(topics=self._topics, listener=self._assignment)
@@ -181,8 +183,8 @@ class KafkaSource:
         self._consumer = consumer
         self._heard = self._assigned = self._clock.now()
 
-    def _prepare(self, consumer: KafkaConsumer) -> None:
-        """Place new partitions; make the others wait, or not."""
+    def _prepare(self, consumer: KafkaConsumer) -> bool:
+        """Place new partitions; make the others wait, or not. True where that has changed for any."""
         now, parts = self._clock.now(), self._parts()
         try:
             if self._assignment.place(ASK_MS, now):
@@ -194,8 +196,12 @@ class KafkaSource:
         balance(parts, now)
         if parts:
             self._assigned = now
-            consumer.pause(*[part.at for part in parts if part.waits])
-            consumer.resume(*[part.at for part in parts if not part.waits])
+        paused, waiting = consumer.paused(), {part.at for part in parts if part.waits}
+        resumed = {part.at for part in parts if not part.waits and part.at in paused}
+        consumer.pause(*waiting - paused)
+        consumer.resume(*resumed)
+        unpark(consumer)
+        return bool(resumed or waiting - paused)
 
     def _fetched(self, consumer: KafkaConsumer, until: int) -> Records:
         left_ms = max(1.0, (until - self._clock.now()) / 1e6)
@@ -207,10 +213,12 @@ class KafkaSource:
             self._misplaced(error)
             return {}
         except FencedInstanceIdError as error:
-            raise SourceError(f"another process reads as the same member: {error}") from error
+            raise SourceError(_double(consumer)) from error
         except Exception as error:
             self._failed(consumer, error, until)
             return {}
+        if fenced(consumer):
+            raise SourceError(_double(consumer))
         self._trouble = None
         parts = self._assignment.parts
         return {parts[at].number: (parts[at], records) for at, records in polled.items() if at in parts}
@@ -224,13 +232,13 @@ class KafkaSource:
 
     def _failed(self, consumer: KafkaConsumer, error: Exception, until: int) -> None:
         """Step over a record that the client can't unpack; wait a little after anything else."""
-        stuck: Any = getattr(getattr(consumer, "_fetcher", None), "_next_partition_records", None)
-        if stuck is None or (isinstance(error, KafkaError) and not isinstance(error, CorruptRecordError)):
+        corrupt = isinstance(error, CorruptRecordError) or not isinstance(error, KafkaError)
+        found = unreadable(consumer) if corrupt else None
+        if found is None:
             self._trouble = _told(error)
             self._clock.wait(min(until, self._clock.now() + SECOND // 5))
             return
-        at, offset = stuck.topic_partition, stuck.next_fetch_offset
-        stuck.drain()  # else the client would turn for ever on what is left of it
+        at, offset = found
         letter = Letter(at.topic, at.partition, offset, None, None, (), -1, "unreadable", _told(error))
         if at in self._assignment.parts:
             self._batch.step_over(self._assignment.parts[at], letter)
@@ -247,8 +255,8 @@ class KafkaSource:
     def _listen(self, consumer: KafkaConsumer, now: int, came: Collection[int]) -> None:
         """Note that a broker answered, or ask one where it has been quiet; take note of where partitions end."""
         parts = [part for part in self._parts() if part.placed]
-        if came:
-            self._answered(now)
+        if came or (not parts and consumer.group_metadata().state == MemberState.STABLE):
+            self._answered(now)  # a member without partitions hears from its group, at least
         elif parts and now - self._heard > QUIET:
             self._ask(consumer, parts, now)
         for part in parts:
@@ -292,16 +300,10 @@ class KafkaSource:
 
 def _wait_ms(consumer: KafkaConsumer, left_ms: float) -> float:
     """How long to let the client work: joining the group gets on only while somebody waits for it."""
-    state = consumer.group_metadata().state
-    if state == MemberState.UNJOINED and consumer.config["group_id"] is not None:
-        return JOIN_MS
-    if state != MemberState.REBALANCING:
-        return left_ms
-    # kafka-python 3.0.12 drops an assignment that arrives between two polls if new metadata asked for it.
-    coordinator: Any = getattr(consumer, "_coordinator", None)
-    if hasattr(coordinator, "request_rejoin"):
-        coordinator.request_rejoin()
-    return max(left_ms, REJOIN_MS)
+    if joining(consumer):
+        return max(left_ms, REJOIN_MS)
+    member = consumer.group_metadata().state != MemberState.UNJOINED
+    return left_ms if member or consumer.config["group_id"] is None else JOIN_MS
 
 
 def _known(ask: Any, at: TopicPartition) -> int:
@@ -311,6 +313,11 @@ def _known(ask: Any, at: TopicPartition) -> int:
     except KafkaError:
         return -1
     return -1 if found is None else int(found)
+
+
+def _double(consumer: KafkaConsumer) -> str:
+    member, group = consumer.config["group_instance_id"], consumer.config["group_id"]
+    return f"another process reads as the same member {member!r} of the group {group!r}"
 
 
 def _offset(offset: int) -> OffsetAndMetadata:

@@ -61,6 +61,7 @@ class Heading(msgspec.Struct):
     partitions: list[str]
     streams: list[Stream]  # in the order of first appearance
     turns: list[str]  # blocks of turns: MessagePack, zlib, base64
+    judge_from: int = 0  # event time before which the run only learned, ns
 
 
 class _Rows(NamedTuple):
@@ -74,9 +75,9 @@ class _Rows(NamedTuple):
 class RecordingWriter:
     """Writes a recording, called ``<name>.part`` until it is closed. Raises SinkError where the disk says no."""
 
-    def __init__(self, path: str | Path, config: str = "", model: str = "") -> None:
+    def __init__(self, path: str | Path, config: str = "", model: str = "", judge_from: int = 0) -> None:
         self._file = ColumnFile(path, COLUMNS)
-        self._heading = Heading(VERSION, config, model, 0, [], [], [])
+        self._heading = Heading(VERSION, config, model, 0, [], [], [], judge_from)
         self._numbers: Numbers | None = None
         self._turns: list[Turn] = []
         self._rows: list[_Rows] = []

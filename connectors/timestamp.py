@@ -17,6 +17,7 @@ LAST = 2**63 - 1  # in the year 2262
 _TEXT = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9})\d*)? ?(?:([Zz])|([+-])(\d\d):?(\d\d))?", re.ASCII
 )
+_PLAIN = re.compile(r"[0-9T:. -]*", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -47,7 +48,7 @@ class TimeReader:
         """All of them at once; raises BadTime where one is bad or they are of mixed kinds: then read them singly."""
         if self._scale == 0:
             return self._texts(values)
-        times = np.array(values)
+        times: npt.NDArray[Any] = np.array(values)
         if times.dtype.kind == "i":
             _all_in_range(times, LAST // self._scale)
             return self._scale * times.astype(np.int64)
@@ -86,7 +87,7 @@ class TimeReader:
 def _plain_utc(texts: Sequence[str]) -> bool:
     """True where NumPy reads all of them as RFC 3339 has it: full dates of the years it has, and no offsets."""
     joined = "".join(texts)
-    if "+" in joined or joined.count("-") != 2 * len(texts):
+    if not _PLAIN.fullmatch(joined) or joined.count("-") != 2 * len(texts):
         return False
     return not texts or "1970" < min(texts) <= max(texts) < "2262-04"
 

@@ -7,12 +7,13 @@ read from a u8 table at the bins' edges, which models/histogram.py refreshes now
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 import numpy.typing as npt
 
-from models.evidence import Profile
+from models.evidence import CHANNELS, Profile
 
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
@@ -35,11 +36,22 @@ def bar(step_ns: int, false_alarms: float) -> float:
     return max(3.1, math.log10(86_400e9 / step_ns / false_alarms))
 
 
+@functools.cache
 def caps(profile: Profile, channels: int) -> F32:
     """The largest surprise of each channel in levels, [channel, 1]: 8, of the range 7."""
     most = np.full((channels, 1), 255, np.float32)
     most[profile.day + 1] = 255 * 7 / MOST
     return most
+
+
+@functools.cache
+def speaks_from(profile: Profile, channels: int) -> I32:
+    """Readings before a channel's surprise is more than 0, [channel, 1].
+
+    100; more for shifts between averages so slow that they were the same until then: all they saw was nothing.
+    """
+    names = [CHANNELS[i] for i in profile.positions[:channels]]
+    return np.array([[{"shift_50": 150, "shift_150": 400}.get(name, WARM)] for name in names], np.int32)
 
 
 def bits_of(evidence: F32) -> I32:

@@ -46,7 +46,9 @@ LOW, HIGH, DEV_SEASON, DEV_LEVEL, DEV_CHANGE, DRIFT, PERIOD_SUM, PERIOD_COUNT = 
 DEVS = slice(DEV_SEASON, DRIFT)
 
 LIMIT = 2.0**15  # |x| kept below it, so that it fits float16
+FAR = np.float32(64)  # widths of the range that a reading may lie outside of it
 GROWTH = 8  # octaves one reading may raise a stream's unit: one broken reading must not blind it
+MOVED = 64  # added to the phase of a stream that began anew because its first reading was misplaced
 NO_SCALE = 2.0**1023  # the scale of a stream that never left its first value: any change outgrows it
 
 
@@ -165,13 +167,23 @@ def _grow(exact: F64, which: Ix, away: F64) -> I32:
     octaves = np.where(old == NO_SCALE, size, np.clip(size - 15, 1, GROWTH))
     new = np.maximum(np.ldexp(old, -octaves), 2.0**-1022)
     exact[SCALE, which] = new
-    return (np.frexp(old)[1] - np.frexp(new)[1]).astype(np.int32)
+    lost: I32 = (np.frexp(old)[1] - np.frexp(new)[1]).astype(np.int32)
+    return lost
 
 
 def rescale(reals: F32, which: Ix, octaves: I32) -> None:
     """Tell everything measured in a stream's unit that the unit grew."""
     by = np.ldexp(np.float32(1), -octaves)
     reals[:PERIOD_COUNT, which] *= by
+
+
+def misplaced(profile: Profile, reals: F32, counts: I32) -> npt.NDArray[np.bool_]:
+    """Young streams whose first reading lies so far off that float16 can't tell their readings apart from there."""
+    level = np.abs(reals[profile.spans.index(15)])
+    change = reals[len(profile.spans) + profile.means - 1]
+    young: npt.NDArray[np.bool_] = (counts[READINGS] >= 100) & (counts[READINGS] <= 400) & (counts[PHASE] < MOVED)
+    young &= level > np.float32(2048) * change
+    return young
 
 
 # --- evidence
@@ -183,17 +195,35 @@ def advance(means: F32, x: F32, rates: F32, out: F32) -> None:
     means += out * rates
 
 
-def excess(reals: F32, x: F32, out: F32) -> None:
-    """How far x lies outside the range so far, in units of its width; then widen the range."""
+def excess(reals: F32, x: F32) -> F32:
+    """How far x lies outside the range so far, in units of its width."""
     low, high = reals[LOW], reals[HIGH]
-    np.subtract(x, high, out=out)
-    np.maximum(out, low - x, out=out)
-    np.maximum(out, 0, out=out)
+    outside = x - high
+    np.maximum(outside, low - x, out=outside)
+    np.maximum(outside, 0, out=outside)
     width = high - low
     np.maximum(width, np.float32(1e-9), out=width)
-    out /= width
-    np.minimum(low, x, out=low)
-    np.maximum(high, x, out=high)
+    outside /= width
+    return outside
+
+
+def cut(exact: F64, reals: F32, outside: F32, x: F32, half: F64, warm: npt.NDArray[np.bool_]) -> None:
+    """Readings that lie further than FAR widths outside all seen before are taken for FAR widths outside.
+
+    That is unusual enough; more of it would only blind the averages, and so the stream, for thousands of steps.
+    """
+    which = np.flatnonzero((outside > FAR) & warm & (reals[HIGH] > reals[LOW]))
+    low, high = reals[LOW, which], reals[HIGH, which]
+    far = FAR * (high - low)
+    x[which] = np.where(x[which] > high, high + far, low - far)
+    outside[which] = FAR
+    half[which] = exact[FIRST, which] + x[which] / exact[SCALE, which]
+
+
+def widen(reals: F32, x: F32) -> None:
+    """Take x into the range."""
+    np.minimum(reals[LOW], x, out=reals[LOW])
+    np.maximum(reals[HIGH], x, out=reals[HIGH])
 
 
 def short_means(
@@ -216,11 +246,12 @@ def short_means(
 
 
 def gather_evidence(
-    profile: Profile, reals: F32, x: F32, day: F32, week: F32 | None, change: F32, least: int, young: F32
+    profile: Profile, reals: F32, x: F32, outside: F32, day: F32, week: F32 | None, change: F32, least: int, young: F32
 ) -> tuple[F32, F32]:
     """Evidence [channel, m] (signs not yet removed) and the signed residual from the average of span 15 [m].
 
-    ``least``: readings of the youngest stream; ``young``: 1 / (n + 1) [m].
+    ``outside``: of the range; ``day``, ``week``, ``change``: signed residuals and step [m]. ``least``: readings of the
+    youngest stream; ``young``: 1 / (n + 1) [m].
     """
     spans, here = len(profile.spans), profile.means + (week is not None and profile.mean_week)
     channels = profile.channels(week is not None)
@@ -233,7 +264,7 @@ def gather_evidence(
     short_means(profile, shorts, work, day, week, change, rates)
     np.subtract(means[profile.short], means[profile.long], out=work[profile.direct : profile.day])
     work[profile.day] = day
-    excess(reals, x, work[profile.day + 1])
+    work[profile.day + 1] = outside
     work[profile.day + 2 : profile.day + 2 + here] = shorts
     if week is not None:
         work[channels - 1] = week
@@ -263,11 +294,12 @@ def run_lengths(counts: I32, same: npt.NDArray[np.bool_]) -> None:
 def flatness(counts: I32, warm: npt.NDArray[np.bool_]) -> F32:
     """Length of the current run of equal values over max(4, longest one that ended); 0 where none ever ended."""
     longest = counts[FLAT_LONGEST]
-    ratio = counts[FLAT].astype(np.float32) / np.maximum(longest, 4).astype(np.float32)
+    ratio: F32 = counts[FLAT].astype(np.float32) / np.maximum(longest, 4).astype(np.float32)
     ratio *= warm & (longest > 0)
     return ratio
 
 
 def silence(counts: I32) -> F32:
     """Steps without a reading so far over max(4, longest such run that ended)."""
-    return counts[GAP].astype(np.float32) / np.maximum(counts[GAP_LONGEST], 4).astype(np.float32)
+    ratio: F32 = counts[GAP].astype(np.float32) / np.maximum(counts[GAP_LONGEST], 4).astype(np.float32)
+    return ratio

@@ -47,8 +47,8 @@ def _tail(bins: int, rows: int) -> tuple[F32, F32]:
 def refresh(hist: U16, base: I32) -> tuple[U8, Ix]:
     """Surprise at the edges, u8 [row, k, bins + 1], from hist [row, k, bins + 1]; row 0 is the surprise itself.
 
-    Changes ``hist`` and ``base`` [row, k], both in C order, in place where a range follows or counts are halved; the second result
-    are those columns, as flat indices into [row, k].
+    Changes ``hist`` and ``base`` [row, k], both in C order, in place where a range follows or counts are halved;
+    the second result are those columns, as flat indices into [row, k].
     """
     rows, k, edges = hist.shape
     columns = hist.reshape(rows * k, edges)
@@ -68,7 +68,8 @@ def refresh(hist: U16, base: I32) -> tuple[U8, Ix]:
 def _knee(share: F32) -> I32:
     """The lowest edge >= 1 with at most 2 % of the counts above it."""
     limit = TAIL * np.maximum(share[0], 1)
-    return np.add.reduce(share[1:-1] > limit, axis=0, dtype=np.int32) + np.int32(1)
+    knee: I32 = np.add.reduce(share[1:-1] > limit, axis=0, dtype=np.int32) + np.int32(1)
+    return knee
 
 
 def _moves(h: F32, total: F32, knee: I32, base: I32) -> I32:
@@ -83,7 +84,8 @@ def _moves(h: F32, total: F32, knee: I32, base: I32) -> I32:
     fixed = base == NO_BASE
     fixed[0] = True
     moves[fixed.reshape(-1)] = 0
-    return moves.astype(np.int32)
+    result: I32 = moves.astype(np.int32)
+    return result
 
 
 def _changed(counts: U16, moves: I32, halve: Bools) -> U16:
@@ -121,5 +123,6 @@ def _surprise(share: F32, above: F32, knee: I32, width: F32, prior: F32) -> U8:
     np.copyto(s, tail, where=beyond >= 0)
     np.minimum(s, np.float32(MOST), out=s)
     s *= np.float32(255 / MOST)
+    s *= share[0] > 0
     s += np.float32(0.5)
     return np.ascontiguousarray(s.astype(np.uint8).T)

@@ -112,10 +112,8 @@ def disagreement(reals: F32, counts: I32, change: F32, steps: int) -> Ix | None:
 
 def accept(profile: Profile, reals: F32, which: Ix, steps: int) -> F32:
     """Move the slow averages by what they have not followed yet of the shift; returns the shift [k] of the tables."""
-    shift = reals[DRIFT, which].copy()
+    shift: F32 = reals[DRIFT, which].copy()
     left = (1 - span_rates(profile)) ** steps
     reals[: len(profile.spans), which] += shift * left
     reals[DRIFT, which] = 0
     return shift
-
-

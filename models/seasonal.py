@@ -60,8 +60,8 @@ class Table:
         shape = (season.bins + 2, streams)
         return cls(season, np.zeros(shape, np.float16), np.zeros(shape, np.uint8))
 
-    def predict(self, bin: int, at: At, otherwise: F32) -> tuple[F32, Bools]:
-        """The weighted mean of the bin and its neighbours; ``otherwise`` and False where they know too little."""
+    def predict(self, bin: int, at: At, otherwise: F32) -> F32:
+        """The weighted mean of the bin and its neighbours, ``otherwise`` where they know too little; [m]."""
         weight = self.count[bin : bin + 3, at].astype(np.float32)
         weight *= _WEIGHT
         total = weight[0] + weight[1]
@@ -72,7 +72,7 @@ class Table:
         known = total >= 1
         np.maximum(total, 1, out=total)
         sums /= total
-        return (sums, known) if known.all() else (np.where(known, sums, otherwise), known)
+        return sums if known.all() else np.where(known, sums, otherwise)
 
     def visit(self, bin: int, at: At, x: F32) -> None:
         """Learn x [m] in one bin."""

@@ -20,7 +20,7 @@ class OpenSteps:
 
     def __init__(self, room: int) -> None:
         self.room = room
-        self.total = np.zeros((room, 0))  # mean, sum: the sum; min, max, last: the value
+        self.total = np.zeros((room, 0))  # mean, sum: the sum; min, max, last: the value; 0 where there is none
         self.count = np.zeros((room, 0), np.int32)
         self._last_ts = np.zeros((room, 0), np.int64)
         self.how = np.zeros(0, np.int8)  # per stream: one of AGGREGATES
@@ -58,36 +58,50 @@ class OpenSteps:
 
     def clear(self, slots: Ints) -> None:
         """Forget what these streams have open."""
-        self.count[:, slots] = 0
+        self.count[:, slots], self.total[:, slots] = 0, 0.0
 
-    def add(self, row: Ints, slot: Ints, ts: Times, value: Floats) -> None:
-        """Take in readings; ``row`` = step modulo room. Several of one stream and step are told apart by event time."""
-        flat = row.astype(np.int64) * self.total.shape[1] + slot
-        order = np.lexsort((ts, flat))
-        flat, ts, value = flat[order], ts[order], value[order]
-        first = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
-        size = np.diff(np.append(first, flat.size))
-        where, how = flat[first], self.how[slot[order][first]]
-        total, count, last_ts = self.total.reshape(-1), self.count.reshape(-1), self._last_ts.reshape(-1)
-        end_ts, end_value = ts[first + size - 1], value[first + size - 1]
-        held, fresh = total[where], count[where] == 0
-        new = np.where(fresh, 0.0, held) + np.add.reduceat(value, first)
+    def add(self, row: Times, slot: Ints, ts: Times, value: Floats) -> None:
+        """Take in readings in the order they came; ``row`` = step modulo room.
+
+        Sums are added up one by one, so that it does not matter how readings are cut into batches.
+        """
+        flat = row * self.total.shape[1] + slot
+        total, count = self.total.reshape(-1), self.count.reshape(-1)
+        how = self.how[slot]
         if how.any():
-            low, high = np.minimum.reduceat(value, first), np.maximum.reduceat(value, first)
-            new = np.where(how == MIN, np.where(fresh, low, np.minimum(held, low)), new)
-            new = np.where(how == MAX, np.where(fresh, high, np.maximum(held, high)), new)
-            newest = fresh | (end_ts >= last_ts[where])
-            new = np.where(how == LAST, np.where(newest, end_value, held), new)
-            last_ts[where] = np.where(newest, end_ts, last_ts[where])
-        total[where] = new
-        count[where] += size.astype(np.int32)
+            self._add_others(flat, how, ts, value)
+            sums = (how == MEAN) | (how == SUM)
+            np.add.at(total, flat[sums], value[sums])
+        else:
+            np.add.at(total, flat, value)
+        np.add.at(count, flat, np.int32(1))
+
+    def _add_others(self, flat: Times, how: npt.NDArray[np.int8], ts: Times, value: Floats) -> None:
+        """Least, greatest and last; an empty step holds 0."""
+        total, fresh = self.total.reshape(-1), self.count.reshape(-1)[flat] == 0
+        for kind, least, keep in ((MIN, np.inf, np.minimum), (MAX, -np.inf, np.maximum)):
+            rows = how == kind
+            total[flat[rows & fresh]] = least
+            keep.at(total, flat[rows], value[rows])
+        rows = np.flatnonzero(how == LAST)
+        self._last_ts.reshape(-1)[flat[rows[fresh[rows]]]] = np.iinfo(np.int64).min
+        self._keep_last(flat[rows], ts[rows], value[rows])
+
+    def _keep_last(self, flat: Times, ts: Times, value: Floats) -> None:
+        """The value with the newest event time, of several the one that came last."""
+        last_ts = self._last_ts.reshape(-1)
+        order = np.argsort(ts, kind="stable")  # the last that is written to a place stays there
+        order = order[ts[order] >= last_ts[flat[order]]]
+        last_ts[flat[order]], self.total.reshape(-1)[flat[order]] = ts[order], value[order]
 
     def take(self, row: int, slots: Ints) -> tuple[Floats, npt.NDArray[np.int32]]:
         """Close one step of some streams: its value [m] (NaN without readings) and how many readings it had [m]."""
         total, count, how = self.total[row, slots], self.count[row, slots], self.how[slots]
-        value = np.where(how == MEAN, total / np.maximum(count, 1), np.where(how == COUNT, count, total))
-        self.count[row, slots] = 0
-        return np.where(count > 0, value, np.nan), count
+        value = total / np.maximum(count, 1)
+        if how.any():
+            value = np.where(how == MEAN, value, np.where(how == COUNT, count, total))
+        self.count[row, slots], self.total[row, slots] = 0, 0.0
+        return np.where((count > 0) & np.isfinite(value), value, np.nan), count
 
 
 class Transforms:

@@ -141,6 +141,7 @@ def check(config: ConfigFile = None, sets: Sets = None, output: Output = "table"
     """Check a configuration: its text, the model, who can be reached, and whether the budget can be kept here."""
     from stream.app.check import check as checked
 
+    _set_up_log("warning")
     raise typer.Exit(checked(config, sets or (), output))
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ class Tick:
     """The frames of all groups with one step length that close at one step.
 
     ``slots`` [m] are the streams with a window due, ascending; ``value`` [m] is NaN where a stream has no reading in
-    this step. ``arrived`` is when the last reading needed arrived (0: there was none).
+    this step. ``due`` is when the clock alone would have closed it: its end + lateness, later where readings come
+    that much after their event time. ``arrived`` is when the last reading needed arrived (0: there was none).
     """
 
     lane: tuple[int, int]  # step and origin, ns
@@ -38,10 +39,14 @@ class Tick:
         """End of the step, ns."""
         return self.start + self.step
 
+    def only(self, rows: Bools) -> Tick:
+        """The same of some of its streams."""
+        return replace(self, slots=self.slots[rows], value=self.value[rows], present=self.present[rows])
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Readings of one lane that wait until their step has room; sorted by step, those of one step by arrival."""
+    """Readings of one lane; sorted by step, those of one step by arrival."""
 
     k: Times
     slot: Ints
@@ -55,10 +60,6 @@ class Held:
         at = int(np.searchsorted(self.k, k, side="right"))
         return self._part(slice(0, at)), self._part(slice(at, None))
 
-    def with_more(self, other: Held) -> Held:
-        """Both."""
-        return Held(*(np.concatenate([getattr(self, f), getattr(other, f)]) for f in self.__slots__)).sorted()
-
     def sorted(self) -> Held:
         """The same, sorted by step."""
         if self.k.size < 2 or (self.k[1:] >= self.k[:-1]).all():
@@ -67,18 +68,26 @@ class Held:
 
     def only(self, rows: Bools) -> Held:
         """Those where ``rows`` is true."""
-        return self._part(np.flatnonzero(rows))
+        return self if rows.all() else self._part(np.flatnonzero(rows))
 
     def _part(self, rows: slice | npt.NDArray[np.intp]) -> Held:
         return Held(*(getattr(self, f)[rows] for f in self.__slots__))
 
 
+def joined(parts: Sequence[Held]) -> Held:
+    """All of them, in their order."""
+    if len(parts) == 1:
+        return parts[0]
+    return Held(*(np.concatenate([getattr(part, f) for part in parts]) for f in Held.__slots__))
+
+
 @dataclass(slots=True)
 class Lane:
-    """``closed`` is the last step that is closed (None: no reading yet), ``top`` the highest one with a reading.
+    """``closed`` is the last step that is closed (None: none was), ``top`` the highest one with a reading.
 
-    ``arrived`` and ``backlog`` say of each open step (modulo their length, the room) when its last reading arrived,
-    and whether all of its readings had waited before heed could read.
+    ``arrived`` and ``backlog`` say of each open step (modulo their length, the room) when its last reading arrived
+    (0: it has none), and whether all of its readings had waited before heed could read. ``waiting`` are readings
+    that have no room yet, in pieces: each at least twice as long as the next, so that adding is cheap.
     """
 
     step: int
@@ -86,7 +95,7 @@ class Lane:
     slots: Ints = field(default_factory=lambda: np.empty(0, np.int32))
     closed: int | None = None
     top: int = 0
-    held: Held | None = None
+    waiting: list[Held] = field(default_factory=list)
     arrived: Times = field(default_factory=lambda: np.zeros(0, np.int64))
     backlog: Bools = field(default_factory=lambda: np.ones(0, bool))
 
@@ -97,6 +106,57 @@ class Lane:
     def last_before(self, time: int) -> int:
         """The last step that ends at ``time`` (ns) or earlier."""
         return (time - self.origin) // self.step - 1
+
+    @property
+    def next(self) -> int | None:
+        """The step to close next; None while there was no reading."""
+        return self.first_waiting if self.closed is None else self.closed + 1
+
+    @property
+    def first_waiting(self) -> int | None:
+        """The first step with a reading that has no room yet."""
+        return min((int(piece.k[0]) for piece in self.waiting), default=None)
+
+    @property
+    def next_reading(self) -> int | None:
+        """The first step with a reading that is not closed."""
+        room = self.arrived.size
+        if self.closed is not None:
+            for k in np.flatnonzero(self.arrived[np.arange(self.closed + 1, self.closed + 1 + room) % room]).tolist():
+                return self.closed + 1 + int(k)
+        return self.first_waiting
+
+    def wait(self, new: Held) -> None:
+        """Readings for steps that have no room yet."""
+        self.waiting.append(new)
+        while len(self.waiting) > 1 and self.waiting[-2].k.size < 2 * self.waiting[-1].k.size:
+            self.waiting[-2:] = [joined(self.waiting[-2:]).sorted()]
+
+    def ready(self, k: int) -> Held | None:
+        """Take those that wait for steps up to ``k``; None where there are none."""
+        cuts = [piece.cut(k) for piece in self.waiting]
+        self.waiting = [rest for _, rest in cuts if rest.k.size]
+        now = [part for part, _ in cuts if part.k.size]
+        return joined(now) if now else None
+
+    def take_out(self, slots: Ints) -> list[Held]:
+        """Take what waits for some streams."""
+        found = [(piece, np.isin(piece.slot, slots)) for piece in self.waiting]
+        self.waiting = [piece.only(~mine) for piece, mine in found if not mine.all()]
+        return [piece.only(mine) for piece, mine in found if mine.any()]
+
+    def note(self, ready: Held) -> None:
+        """Readings that get their room: when the last of each step arrived, and whether all had waited."""
+        row = ready.k % self.arrived.size
+        np.maximum.at(self.arrived, row, ready.arrived)
+        self.backlog[row[~ready.backlog]] = False
+
+    def pass_step(self, k: int) -> tuple[int, bool]:
+        """Close step ``k``: when its last reading arrived (0: it had none), whether all had waited."""
+        row = k % self.arrived.size
+        found = int(self.arrived[row]), bool(self.backlog[row])
+        self.closed, self.arrived[row], self.backlog[row] = k, 0, True
+        return found
 
     def widen(self, room: int) -> None:
         """Room for more open steps."""
@@ -110,13 +170,13 @@ class Lane:
         """For a checkpoint: what it is, its streams, its open steps and what waits."""
         head = np.array([self.step, self.origin, self.closed is not None, self.closed or 0, self.top], np.int64)
         own = {"head": head, "slots": self.slots, "arrived": self.arrived, "backlog": self.backlog}
-        held = {} if self.held is None else {f"held.{f}": getattr(self.held, f) for f in Held.__slots__}
-        return own | held
+        waiting = joined(self.waiting).sorted() if self.waiting else None
+        return own | {f"held.{f}": getattr(waiting, f) for f in Held.__slots__ if waiting is not None}
 
 
 def lane_of(columns: Mapping[str, npt.NDArray[Any]]) -> Lane:
     """The lane that gave these ``columns``."""
     step, origin, begun, closed, top = columns["head"].tolist()
-    held = Held(*(columns[f"held.{f}"] for f in Held.__slots__)) if "held.k" in columns else None
+    held = [Held(*(columns[f"held.{f}"] for f in Held.__slots__))] if "held.k" in columns else []
     rest = columns["slots"], closed if begun else None, top, held, columns["arrived"], columns["backlog"]
     return Lane(step, origin, *rest)

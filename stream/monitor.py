@@ -162,6 +162,9 @@ class Monitor:
         self.first_tick = self.first_tick or tick.start
         self.last_tick = max(self.last_tick, tick.end)
         self.laps.lap("windows")
+        tick = self._open(tick)
+        if tick.slots.size == 0:
+            return
         evidence = self._sense(tick, turn)
         muted = tick.start < self.judge_from or tick.k <= self.judged.get(tick.lane, tick.k - 1)
         if tick.k % self._every or muted:
@@ -178,6 +181,11 @@ class Monitor:
             observer(verdicts)
         self.latest.keep(verdicts)
         self.laps.lap("outputs")
+
+    def _open(self, tick: Tick) -> Tick:
+        """Without the streams that are closed at this time: they are neither learned from nor judged."""
+        closed = self.parts.registry.closed(tick.slots, tick.start)
+        return tick.only(~closed) if closed.any() else tick
 
     def _sense(self, tick: Tick, turn: Turn) -> Evidence | None:
         """The sentinel and the gate look at every stream, every step; never shed. None: no stream has a reading."""
@@ -298,7 +306,7 @@ class Monitor:
         tick, parts = verdicts.tick, self.parts
         coverage = self._coverage(verdicts)
         flat, silent = parts.sentinel.runs(tick.slots)
-        numbers = {
+        numbers: dict[str, npt.NDArray[Any]] = {
             "score": verdicts.score,
             "p": verdicts.p,
             "value": tick.value,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -47,12 +47,18 @@ def priced(scorer: Scorer, clock: Clock, fixed: float, each: float) -> Wrapped:
     return Wrapped(scorer, (fixed, each), charge)
 
 
-def as_recorded(scorer: Scorer, clock: Clock, costs: Callable[[], Iterator[float]]) -> Wrapped:
+def as_recorded(scorer: Scorer, clock: Clock, costs: Callable[[], Sequence[float]]) -> Wrapped:
     """Charge what each call of this turn cost when it was recorded; the card's cost for calls beyond those."""
     fixed, each = scorer.cost
+    turn: Sequence[float] = ()
+    calls = 0
 
     def charge(rows: int) -> None:
-        clock.charge(next(costs(), fixed + rows * each))
+        nonlocal turn, calls
+        if costs() is not turn:
+            turn, calls = costs(), 0
+        clock.charge(turn[calls] if calls < len(turn) else fixed + rows * each)
+        calls += 1
 
     return Wrapped(scorer, scorer.cost, charge)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from connectors.batch import Ints, StreamTable
 from stream.aggregate import AGGREGATES, TRANSFORMS
@@ -13,7 +14,7 @@ from stream.gate import Gate
 from stream.groups import Groups
 from stream.ledger import Ledger
 from stream.sentinel import Sentinel
-from stream.settings import StreamRules, StreamSettings
+from stream.settings import StreamRules, StreamSettings, TimeInterval
 from stream.settings.streams import DEFAULT_STEP, blind_kept
 from stream.windows import NewStreams, Windows
 
@@ -37,12 +38,15 @@ class Registry:
         ledger: Ledger,
         blind: int,
         every: int,
+        intervals: Sequence[TimeInterval] = (),
     ) -> None:
         self._table, self._rules, self._windows, self._sentinel = table, rules, windows, sentinel
         self._gate, self._groups, self._ledger, self._blind, self._every = gate, groups, ledger, blind, every
         self._raster: dict[str, tuple[int, int]] = {}  # group to the step and origin its streams are looked at on
         self.settings: list[StreamSettings] = []  # per slot
         self.blind = np.zeros(0, np.int64)
+        self._intervals = intervals
+        self._closes = np.zeros(0, np.int8)  # per slot: 1 + number of the interval in which it is closed, 0 = none
 
     def place(self, new: Sequence[int]) -> list[Note]:
         """Streams seen for the first time, in order; notes for the log."""
@@ -63,11 +67,14 @@ class Registry:
         if more > 0:
             self.settings.extend([StreamSettings()] * more)
             self.blind = np.append(self.blind, np.zeros(more, np.int64))
+            self._closes = np.append(self._closes, np.zeros(more, np.int8))
 
     def _resolve(self, slot: int) -> None:
         found = self._rules.resolve(self._table.names[slot], self._table.labels[slot])
         self.settings[slot] = found
         self._table.labels[slot] = found.labels
+        names = [interval.name for interval in self._intervals]
+        self._closes[slot] = 1 + names.index(found.closed) if found.closed in names else 0
 
     def _own_raster(self, slot: int) -> tuple[int, int]:
         given = self.settings[slot].step
@@ -101,6 +108,11 @@ class Registry:
             mine = slots[rasters[:, 0] == step]
             self._sentinel.start(mine.tolist(), [self._table.names[slot] for slot in mine], step)
         self._gate.start(slots)
+
+    def closed(self, slots: Ints, ts: int) -> npt.NDArray[np.bool_]:
+        """Streams [m] whose silence is expected at ``ts`` (ns): nothing of them is judged."""
+        holds = np.array([False, *(interval.holds(ts) for interval in self._intervals)])
+        return holds[self._closes[slots]]
 
     def restart(self, slots: Ints) -> None:
         """Streams that were silent for so long that what was known of them is forgotten."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,8 +26,9 @@ from models.evidence import (
     TOKENS,
     UNSET,
 )
-from models.seasonal import DAY, FIVE_MINUTES, MINUTE, WEEK, At
+from models.seasonal import MINUTE, At
 from stream.evidence_columns import Columns, Kept
+from stream.sentinel_step import Seen, Step, chunks, slots_of
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -36,7 +37,7 @@ I32 = npt.NDArray[np.int32]
 Ix = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
 
-CHUNK = 4096  # streams at a time, and fewer than twice as many: more fall out of the cache
+TOKEN_CHUNK = 512  # streams at a time where tokens are turned round
 REFRESH = 32  # readings between two refreshes of a stream's calibration
 REFRESH_YOUNG, YOUNG = 8, 400  # the same while it has seen fewer than so many
 MOST_READINGS = 2**30  # the count stays near it, so that it never overflows
@@ -61,39 +62,6 @@ class Evidence:
     accepted: Bools  # a level shift that stayed is the baseline from here on
     flat: F32  # run of equal values over the longest one before
     silent: F32  # 0: these streams have a reading
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What there is to see in m readings, in units of their streams."""
-
-    x: F32
-    day: F32  # residuals
-    week: F32 | None
-    season: F32
-    change: F32  # from the last reading
-    young: F32  # 1 / (n + 1)
-    least: int  # readings of the youngest
-    warm: Bools
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """What all streams looked at together share."""
-
-    period: int  # of 5 minutes, since the epoch
-    day: int  # bin
-    week: int | None  # bin, where steps are long enough for the table
-    whole: bool  # a step is 5 minutes or more: each reading is a visit to the tables
-    hold: int  # steps after which a shift is accepted
-    bar: np.float32
-
-    @classmethod
-    def at(cls, ts: int, step_ns: int, false_alarms: float) -> _Step:
-        period = ts // FIVE_MINUTES
-        week = WEEK.bin(period) if step_ns >= MINUTE else None
-        bar = np.float32(calibrate.bar(step_ns, false_alarms))
-        return cls(period, DAY.bin(period), week, step_ns >= FIVE_MINUTES, level.hold(step_ns), bar)
 
 
 class Sentinel:
@@ -132,7 +100,8 @@ class Sentinel:
             return
         self.grow(max(slots) + 1)
         phases = [zlib.crc32(name.encode()) % REFRESH for name in names]
-        self._columns.reset(np.array(slots, np.int32), np.array(phases, np.int32), step_ns >= MINUTE)
+        week = np.full(len(phases), step_ns >= MINUTE)
+        self._columns.reset(np.array(slots, np.int32), np.array(phases, np.int32), week)
 
     def absent(self, slots: Sequence[int] | I32 | Ix) -> None:
         """These streams have no reading at this step."""
@@ -146,13 +115,23 @@ class Sentinel:
 
     def tokens(self, slots: Sequence[int] | I32 | Ix) -> F32:
         """Evidence tokens [m, TOKEN_STEPS, TOKEN_CHANNELS]: now, then memories of falling sharpness."""
+        which = np.asarray(slots, np.intp)
+        found = np.zeros((len(which), TOKEN_STEPS, TOKEN_CHANNELS), np.float32)
+        for a in range(0, len(which), TOKEN_CHUNK):
+            found[a : a + TOKEN_CHUNK] = self._tokens(which[a : a + TOKEN_CHUNK]).transpose(2, 0, 1)
+        return found
+
+    def _tokens(self, slots: Ix) -> F32:
+        rows = [*self.profile.positions, *range(len(CHANNELS), len(TOKENS))]
         found = np.zeros((TOKEN_STEPS, TOKEN_CHANNELS, len(slots)), np.float32)
-        rows = np.array([*self.profile.positions, *range(len(CHANNELS), len(TOKENS))])
-        gap = self._columns.counts[GAP, slots]
-        found[0, rows] = self._columns.now[:, slots] * (gap == 0)
-        found[1:, rows] = self._columns.past[:, :, slots] * _DECAY**gap
+        found[0, rows] = self._columns.now.take(slots, axis=-1)
+        found[1:, rows] = self._columns.past.take(slots, axis=-1)
+        gap = self._columns.counts[GAP].take(slots)
+        if gap.any():
+            found[0] *= gap == 0
+            found[1:] *= _DECAY**gap
         found[:, : len(CHANNELS)] *= np.float32(1 / calibrate.MOST)
-        return np.ascontiguousarray(found.transpose(2, 0, 1))
+        return found
 
     # --- one step
 
@@ -161,25 +140,29 @@ class Sentinel:
 
         ``slots`` ascending, none twice; ``value`` finite.
         """
-        step = _Step.at(ts, step_ns, self.false_alarms)
+        step = Step.at(ts, step_ns, self.false_alarms)
+        if not len(slots):
+            return _nothing()
+        if step.week is not None:
+            self._columns.need_weeks(slots)
         with np.errstate(over="ignore"):
-            parts = [self._look(at, value[a:b], step) for at, a, b in _chunks(slots)]
+            parts = [self._look(at, value[a:b], step) for at, a, b in chunks(slots)]
         if len(parts) == 1:
             return Evidence(*parts[0])
         return Evidence(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
-    def _look(self, at: At, value: F64, step: _Step) -> tuple[Any, ...]:
+    def _look(self, at: At, value: F64, step: Step) -> tuple[Any, ...]:
         """One chunk; the fields of Evidence."""
         kept = self._columns.take(at, self.profile.channels(step.week is not None))
         seen = self._see(at, kept, value, step)
         found, residual = evidence.gather_evidence(
-            self.profile, kept.reals, seen.x, seen.day, seen.week, seen.change, seen.least, seen.young
+            self.profile, kept.reals, seen.x, seen.outside, seen.day, seen.week, seen.change, seen.least, seen.young
         )
-        said, away = level.expected(kept.exact, kept.reals, seen.x, seen.season, residual)
+        said, away = level.expected(kept.exact, kept.reals, seen.x, seen.day, residual)
         surprise, row = self._calibrate(at, kept, found, seen)
         p = self._tail(at, surprise, seen)
         score = surprise / step.bar
-        deviation = np.stack((seen.season, residual, seen.change))
+        deviation = np.stack((seen.day, residual, seen.change))
         self._remember(kept, score, deviation)
         accepted = self._learn(at, kept, seen, deviation, step)
         flat = evidence.flatness(kept.counts, seen.warm)
@@ -190,7 +173,7 @@ class Sentinel:
 
     # --- what there is to see
 
-    def _see(self, at: At, kept: Kept, value: F64, step: _Step) -> _Seen:
+    def _see(self, at: At, kept: Kept, value: F64, step: Step) -> Seen:
         readings = kept.counts[READINGS]
         least, half = int(readings.min()), value * 0.5
         if least == 0:
@@ -200,34 +183,36 @@ class Sentinel:
         x, grown = evidence.outgrown(kept.exact, half)
         if grown is not None:
             self._rescale(at, kept, *grown)
+        warm, outside = readings >= calibrate.WARM, evidence.excess(kept.reals, x)
+        if outside.max() > evidence.FAR:
+            evidence.cut(kept.exact, kept.reals, outside, x, half, warm)
+        evidence.widen(kept.reals, x)
         change, same = evidence.changed(kept.exact, half)
         evidence.run_lengths(kept.counts, same)
         if not step.whole:
             self._flush(at, kept, step)
-        day, week, season = self._seasonal(at, kept, step, x)
+        day, week = self._seasonal(at, kept, step, x)
         young = np.float32(1) / (readings + np.int32(1)).astype(np.float32)
-        return _Seen(x, day, week, season, change, young, least, readings >= calibrate.WARM)
+        return Seen(x, outside, day, week, change, young, least, warm)
 
     def _rescale(self, at: At, kept: Kept, which: Ix, octaves: I32) -> None:
         """Tell all that is measured in the unit of these streams that it grew."""
         evidence.rescale(kept.reals, which, octaves)
         calibrate.lower_bases(kept.base[: self.profile.day + 1], which, octaves)
         calibrate.lower_bases(kept.base[self.profile.day + 2 :], which, octaves)  # but not the range, a ratio
-        self._columns.rescale_tables(_slots(at, which), octaves)
+        self._columns.rescale_tables(slots_of(at, which), octaves)
 
-    def _seasonal(self, at: At, kept: Kept, step: _Step, x: F32) -> tuple[F32, F32 | None, F32]:
-        """Residuals from the tables: by day, by week, and the one that is told and watched for shifts."""
+    def _seasonal(self, at: At, kept: Kept, step: Step, x: F32) -> tuple[F32, F32 | None]:
+        """Residuals from the tables of the day and, where there is one, of the week."""
         otherwise = kept.reals[self.profile.spans.index(150)]
-        day = x - self._columns.day.predict(step.day, at, otherwise)[0]
+        day = x - self._columns.day.predict(step.day, at, otherwise)
         if step.week is None:
-            return day, None, day
-        said, known = self._columns.week.predict(step.week, self._columns.weeks_of(at), otherwise)
-        week = x - said
-        return day, week, np.where(known & (np.abs(week) < np.abs(day)), week, day)
+            return day, None
+        return day, x - self._columns.week.predict(step.week, self._columns.weeks_of(at), otherwise)
 
     # --- how unusual it is
 
-    def _calibrate(self, at: At, kept: Kept, found: F32, seen: _Seen) -> tuple[F32, I8]:
+    def _calibrate(self, at: At, kept: Kept, found: F32, seen: Seen) -> tuple[F32, I8]:
         """The largest surprise and its row, after which the histograms learn; ``now`` holds all of them."""
         profile, channels = self.profile, len(found)
         bits = calibrate.bits_of(found)
@@ -239,12 +224,12 @@ class Sentinel:
         levels = calibrate.look_up(edges, bin, into)
         np.minimum(levels, calibrate.caps(profile, channels), out=levels)
         surprise = np.multiply(levels, calibrate.LEVELS, out=kept.now[:channels])
-        if seen.least < calibrate.WARM:
-            surprise *= seen.warm
+        if seen.least < YOUNG:
+            surprise *= kept.counts[READINGS] >= calibrate.speaks_from(profile, channels)
         calibrate.count(hist, bin)
         return calibrate.strongest(surprise)
 
-    def _tail(self, at: At, surprise: F32, seen: _Seen) -> F32:
+    def _tail(self, at: At, surprise: F32, seen: Seen) -> F32:
         """p, after which its histogram learns; 1 in warm-up."""
         bin, into = calibrate.locate_surprise(surprise, self.profile.bins)
         hist, edges, offsets = self._columns.bins(at, slice(0, 1))
@@ -266,7 +251,7 @@ class Sentinel:
         np.maximum(largest, now[:plain], out=largest)
         average += (now[plain:] - average) * (1 - _DECAY)
 
-    def _learn(self, at: At, kept: Kept, seen: _Seen, deviation: F32, step: _Step) -> Bools:
+    def _learn(self, at: At, kept: Kept, seen: Seen, deviation: F32, step: Step) -> Bools:
         """Usual deviations, tables, the count; which streams accept a new level."""
         change = kept.reals[len(self.profile.spans) + self.profile.means - 1]
         level.learn_deviations(kept.reals, deviation, change, seen.young, step.hold)
@@ -276,11 +261,11 @@ class Sentinel:
         if which is not None:
             accepted[which] = True
             by = level.accept(self.profile, kept.reals, which, step.hold)
-            self._columns.shift_tables(_slots(at, which), by)
+            self._columns.shift_tables(slots_of(at, which), by)
         kept.counts[READINGS] += 1
         return accepted
 
-    def _visit(self, at: At, kept: Kept, step: _Step, x: F32) -> None:
+    def _visit(self, at: At, kept: Kept, step: Step, x: F32) -> None:
         """Into the tables with it, or into the mean of 5 minutes that goes there later."""
         if not step.whole:
             kept.reals[PERIOD_SUM] += x
@@ -290,7 +275,7 @@ class Sentinel:
         if step.week is not None:
             self._columns.week.visit(step.week, self._columns.weeks_of(at), x)
 
-    def _flush(self, at: At, kept: Kept, step: _Step) -> None:
+    def _flush(self, at: At, kept: Kept, step: Step) -> None:
         """The tables learn the mean of the last 5 minutes once these are over."""
         period, total, count = kept.counts[PERIOD], kept.reals[PERIOD_SUM], kept.reals[PERIOD_COUNT]
         over = period != step.period
@@ -298,7 +283,7 @@ class Sentinel:
             return
         which = np.flatnonzero(over & (count > 0))
         before = period[which]
-        self._columns.visit_tables(before, _slots(at, which), total[which] / count[which], step.week is not None)
+        self._columns.visit_tables(before, slots_of(at, which), total[which] / count[which], step.week is not None)
         period[over] = step.period
         total[over] = 0
         count[over] = 0
@@ -312,7 +297,7 @@ class Sentinel:
         which = np.flatnonzero(due)
         if not len(which):
             return
-        columns, slots = self._columns, _slots(at, which)
+        columns, slots = self._columns, slots_of(at, which)
         hist = columns.hist[:rows].take(slots, axis=1)  # unlike fancy indexing, always in C order
         base = columns.base[:rows].take(slots, axis=1)
         edges, changed = histogram.refresh(hist, base)
@@ -321,23 +306,25 @@ class Sentinel:
             row, stream = np.divmod(changed, len(slots))
             columns.hist[row, slots[stream]] = hist[row, stream]
             columns.base[row, slots[stream]] = base[row, stream]
-        old = columns.counts[READINGS, slots] > MOST_READINGS
-        columns.counts[READINGS, slots[old]] -= MOST_READINGS // 2
+        self._begin_anew(slots)
+
+    def _begin_anew(self, slots: Ix) -> None:
+        """Streams whose first reading was misplaced, once; and counts that would overflow go back."""
+        columns = self._columns
+        counts = columns.counts[:, slots]
+        old = slots[counts[READINGS] > MOST_READINGS]
+        columns.counts[READINGS, old] -= MOST_READINGS // 2
+        misplaced = slots[evidence.misplaced(self.profile, columns.reals[:, slots], counts)]
+        if len(misplaced):
+            phases = columns.counts[PHASE, misplaced] + np.int32(evidence.MOVED)
+            columns.reset(misplaced, phases, columns.week_row[misplaced] > 0)
 
 
-def _chunks(slots: I32) -> Iterator[tuple[At, int, int]]:
-    """Parts of at least CHUNK streams; a range of slots is a slice, so that its columns are views."""
-    m = len(slots)
-    parts = max(1, m // CHUNK)
-    range_of_slots = m > 0 and int(slots[-1]) - int(slots[0]) + 1 == m
-    first = int(slots[0]) if m else 0
-    for i in range(parts):
-        a, b = i * m // parts, (i + 1) * m // parts
-        yield slice(first + a, first + b) if range_of_slots else slots[a:b], a, b
-
-
-def _slots(at: At, which: Ix) -> Ix:
-    return which + at.start if isinstance(at, slice) else at[which].astype(np.intp)
+def _nothing() -> Evidence:
+    """What there is to say of no streams."""
+    whole, real, small = np.zeros(0), np.zeros(0, np.float32), np.zeros(0, np.int8)
+    none = np.zeros(0, bool)
+    return Evidence(real, small, real, real, whole, whole, whole, small, none, none, real, real)
 
 
 def _close_gaps(kept: Kept) -> None:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import numpy.typing as npt
 
 from connectors.batch import PartitionTable
 from connectors.outbox import Outbox
 from connectors.source import Source
-from connectors.store import Commit, Store, StoreError
+from connectors.store import Array, Commit, Store, StoreError
 from stream.log import get
 from stream.loop import Message
 from stream.monitor import Monitor
-
-Array = npt.NDArray[Any]
 
 
 class Passing:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from connectors.batch import Ints
 from models.contract import F32
-from stream.ledger import FULL, LITE
 from stream.lane import Tick
+from stream.ledger import FULL, LITE
 
 FIDELITIES = ("", "sentinel", "lite", "full")
 NOTHING, BY_SENTINEL, BY_LITE, BY_FULL = range(4)

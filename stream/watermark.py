@@ -15,6 +15,8 @@ class Watermarks:
 
     Time is added only to a partition that is read to its end; while it is behind, its own readings move it. A
     partition that brings nothing for ``idle`` ns, or was read to its end without any record, holds nobody back.
+    Unlike bytewax's, the time added is that of the newest reading, not the most that any reading ever gave: so a clock
+    that was ahead once, or a producer that grew slower, does not make readings late for ever.
     """
 
     def __init__(self, lateness: int, idle: int) -> None:
@@ -26,6 +28,7 @@ class Watermarks:
         self._known = np.empty(0, bool)  # a source has spoken of it, and it has not ended
         self._at_end = np.empty(0, bool)
         self.now = NEVER  # the monitor's watermark: never goes back
+        self.delay = 0  # ns by which readings at the end of their partitions came after their event time
 
     def observe(self, batch: Batch, usable: npt.NDArray[np.bool_], now: int) -> tuple[Times, npt.NDArray[np.bool_]]:
         """Take in a poll; rows that are not ``usable`` (set aside) move nothing.
@@ -33,26 +36,26 @@ class Watermarks:
         Returns for each reading the record watermark of its own partition by the readings *before* it [n] (ns),
         and whether it is a duplicate [n]: its offset was seen in an earlier poll or lies behind one of this poll.
         """
-        self._note(batch, now)
+        present = distinct(batch.partition)
+        self._note(batch, present, now)
         before = np.full(len(batch), NEVER, np.int64)
         again = np.zeros(len(batch), bool)
-        for partition in np.unique(batch.partition).tolist():
-            rows = np.flatnonzero(batch.partition == partition)
+        for partition in present:
+            rows = slice(None) if len(present) == 1 else np.flatnonzero(batch.partition == partition)
             again[rows] = self._seen_again(partition, batch.offset[rows])
-            use = rows[usable[rows] & ~again[rows]]
+            use = usable[rows] & ~again[rows]
             before[rows] = self._high[partition]
-            if use.size:
-                before[use] = self._raise(partition, batch.ts[use], batch.arrived[use])
+            if use.any():
+                before[rows] = self._raise(partition, batch.ts[rows], batch.arrived[rows], use)
                 self._heard[partition] = max(int(self._heard[partition]), now)
         return before - self.lateness, again
 
-    def _note(self, batch: Batch, now: int) -> None:
-        named = [*batch.positions, *batch.at_end, *batch.ended, *np.unique(batch.partition).tolist()]
+    def _note(self, batch: Batch, present: list[int], now: int) -> None:
+        named = [*batch.positions, *batch.at_end, *batch.ended, *present]
         self._grow(max(named, default=-1) + 1)
-        new = np.unique(np.array(named, np.intp))
-        first = new[~self._known[new]]
+        first = [partition for partition in named if not self._known[partition]]
         self._heard[first] = np.maximum(self._heard[first], now)
-        self._known[new] = True
+        self._known[first] = True
         self._at_end[:] = False
         self._at_end[list(batch.at_end)] = True
 
@@ -73,27 +76,45 @@ class Watermarks:
         self._offset[partition] = max(self._offset[partition], highest[-1])
         return again
 
-    def _raise(self, partition: int, ts: Times, arrived: Times) -> Times:
-        """Move one partition by its readings; the highest event time before each of them."""
-        highest = np.maximum.accumulate(np.concatenate(([self._high[partition]], ts)))
-        top = int(np.argmax(ts))
-        if ts[top] > self._high[partition]:
+    def _raise(self, partition: int, ts: Times, arrived: Times, use: npt.NDArray[np.bool_]) -> Times:
+        """Move one partition by its readings, those not in ``use`` apart; the highest event time before each."""
+        counted = ts if use.all() else np.where(use, ts, NEVER)
+        highest = np.maximum.accumulate(np.concatenate((self._high[partition : partition + 1], counted)))
+        if highest[-1] > highest[0]:
+            top = int(np.argmax(counted))
             self._high[partition], self._high_at[partition] = ts[top], arrived[top]
         return highest[:-1]
 
     def advance(self, now: int) -> int:
         """The monitor's watermark at ``now`` (ns)."""
-        known = self._known
-        if known.any():
-            waits = self._at_end & (self._high > NEVER)
-            each = self._high + np.where(waits, np.maximum(now - self._high_at, 0), 0) - self.lateness
-            quiet = (now - self._heard > self._idle) | (self._at_end & (self._high == NEVER))
-            held = known & ~quiet
-            heard = known & (self._high > NEVER)
-            count = held if held.any() else heard
-            if count.any():
-                self.now = max(self.now, int(each[count].min()))
+        heard = self._known & (self._high > NEVER)
+        waits = heard & self._at_end
+        each = self._high + np.where(waits, np.maximum(now - self._high_at, 0), 0) - self.lateness
+        count = self._known & ~self._quiet(now)
+        if not count.any():  # all are idle and hold nobody: the one furthest moves on with the time
+            count = waits & (each == each.max(where=waits, initial=NEVER)) if waits.any() else heard
+        if count.any():
+            self.now = max(self.now, int(each[count].min()))
+        self.delay = max(0, int((self._high_at - self._high)[count & waits].max(initial=0)))
         return self.now
+
+    def _quiet(self, now: int) -> npt.NDArray[np.bool_]:
+        return (now - self._heard > self._idle) | (self._at_end & (self._high == NEVER))
+
+    def when(self, time: int) -> int | None:
+        """The clock's time (ns) at which the watermark is at ``time`` if no reading comes; None: it needs a reading."""
+        far = -NEVER
+        heard = self._known & (self._high > NEVER)
+        moves = np.where(heard & self._at_end, time + self.lateness + (self._high_at - self._high), far)
+        moves = np.where(heard & (self._high - self.lateness >= time), NEVER, moves)
+        leaves = np.where(self._at_end & (self._high == NEVER), NEVER, self._heard + self._idle + 1)
+        held = np.minimum(moves, leaves)[self._known]
+        found = max(int(held.max(initial=NEVER)), int(moves[self._known].min(initial=far)))
+        return None if found >= far else found
+
+    def reach(self, time: int) -> None:
+        """All that ends by ``time`` (ns) is closed, whatever the partitions say: they are drained."""
+        self.now = max(self.now, time)
 
     def end(self, partitions: tuple[int, ...]) -> bool:
         """These partitions bring nothing more; true when none is left."""
@@ -102,7 +123,10 @@ class Watermarks:
         return not self._known.any()
 
     def columns(self) -> dict[str, npt.NDArray[np.int64]]:
-        """What a checkpoint keeps, by partition number: highest event time, its arrival, highest offset."""
+        """What a checkpoint keeps, by partition number: highest event time, its arrival, highest offset.
+
+        Which partitions there are, and how long each was quiet, is found anew after a restart.
+        """
         return {
             "high": self._high,
             "high_at": self._high_at,
@@ -116,3 +140,10 @@ class Watermarks:
         for name, own in (("high", self._high), ("high_at", self._high_at), ("offset", self._offset)):
             own[: columns[name].size] = columns[name]
         self.now = int(columns["now"][0])
+
+
+def distinct(column: npt.NDArray[np.int32]) -> list[int]:
+    """The values that occur, ascending; quick where there is only one."""
+    if column.size and (column == column[0]).all():
+        return [int(column[0])]
+    return [int(value) for value in np.unique(column)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +13,14 @@ import numpy.typing as npt
 from connectors.batch import Batch, Floats, Ints, Times
 from models.contract import F32
 from stream.aggregate import OpenSteps, Transforms
-from stream.lane import Bools, Held, Lane, Tick, lane_of
-from stream.watermark import NEVER, Watermarks
+from stream.lane import Bools, Held, Lane, Tick, joined, lane_of
+from stream.watermark import NEVER, Watermarks, distinct
 
 HUGE = 3e38  # the ring is float32: differences are cut to what it holds
-UNBORN = np.iinfo(np.int64).max
+MOST_OPEN = 32  # steps; a finer raster lets its readings wait
 COUNTS = ("readings", "late", "future", "duplicate", "missing", "not_finite", "refused")
 _PER_SLOT: Mapping[str, Any] = {
-    "offset": 0.0, "lane": -1, "_step": 1, "_origin": 0, "born": UNBORN, "last": NEVER, "_newest": NEVER,
+    "offset": 0.0, "lane": -1, "_step": 1, "_origin": 0, "last": NEVER, "_newest": NEVER, "_since": NEVER,
     "_partition": -1, "_ending": False, "valid": 0, "steps": 0, "rate": 0.0,
 }  # fmt: skip
 _KEPT = (*_PER_SLOT, "_ring", "_missing")
@@ -49,8 +49,8 @@ class Windows:
     def __init__(self, size: int, lateness: int, future: int, idle: int, ttl: int) -> None:
         self.size, self.lateness, self._future, self._ttl = size, lateness, future, ttl
         self.marks = Watermarks(lateness, idle)
-        self.lanes: dict[tuple[int, int], Lane] = {}
-        self._lane_list: list[Lane] = []
+        self.lanes: list[Lane] = []
+        self._number: dict[tuple[int, int], int] = {}  # step and origin of a lane to its number
         self._room = 3
         self._open = OpenSteps(self._room)
         self._transforms = Transforms()
@@ -60,15 +60,16 @@ class Windows:
         self.lane = np.zeros(0, np.int32)  # per slot: number of its lane, -1 = none
         self._step = np.zeros(0, np.int64)
         self._origin = np.zeros(0, np.int64)
-        self.born = np.zeros(0, np.int64)  # first step with a reading
-        self.last = np.zeros(0, np.int64)  # last step with a reading that is in its place
-        self._newest = np.zeros(0, np.int64)  # the same, readings that wait included
+        self.last = np.zeros(0, np.int64)  # last step with a reading, of those that are closed
+        self._newest = np.zeros(0, np.int64)  # the same, open steps and readings that wait included
+        self._since = np.zeros(0, np.int64)  # watermark from which the stream waits for its first reading
         self._partition = np.zeros(0, np.int32)
         self._ending = np.zeros(0, bool)  # its partition has ended: it is drained, then it leaves
         self.valid = np.zeros(0, np.int32)  # steps with a reading among the last ``size``
         self.steps = np.zeros(0, np.uint32)  # steps with a reading so far
         self.rate = np.zeros(0, np.float32)  # readings per second
         self.counts: dict[str, int] = dict.fromkeys(COUNTS, 0)
+        self._behind_until = NEVER  # clock's time at which readings that had waited were last taken in
 
     # -- streams come and go
 
@@ -91,6 +92,7 @@ class Windows:
         if new.slots.size == 0:
             return
         self.grow(int(new.slots.max()) + 1)
+        before = self.lane[new.slots]
         self._clear(new.slots)
         origin = new.origin % new.step
         self._step[new.slots], self._origin[new.slots] = new.step, origin
@@ -99,17 +101,29 @@ class Windows:
         self._set_missing(new)
         for step, at in np.unique(np.stack([new.step, origin], 1), axis=0).tolist():
             self._join(new.slots[(new.step == step) & (origin == at)], self._lane_number(step, at))
+        self._move(new.slots[(before >= 0) & (before != self.lane[new.slots])], distinct(before))
 
     def _clear(self, slots: Ints) -> None:
-        """Take streams out of their lanes and forget what they had."""
-        for number in np.unique(self.lane[slots]).tolist():
+        """Take streams out of their lanes and forget what they had; what is open or waits stays."""
+        for number in distinct(self.lane[slots]):
             if number >= 0:
-                lane = self._lane_list[number]
+                lane = self.lanes[number]
                 lane.slots = np.setdiff1d(lane.slots, slots).astype(np.int32)
-        for name in ("lane", "born", "last", "_ending", "valid", "steps", "rate"):
+        for name in ("lane", "last", "_since", "valid", "steps", "rate"):
             getattr(self, name)[slots] = _PER_SLOT[name]
         self._ring[slots] = np.nan
+
+    def _move(self, slots: Ints, numbers: Sequence[int]) -> None:
+        """On another raster, what waits in the lanes ``numbers`` is sorted anew; what is open is forgotten."""
+        if slots.size == 0:
+            return
         self._open.clear(slots)
+        self._newest[slots] = NEVER
+        found = [piece for number in numbers if number >= 0 for piece in self.lanes[number].take_out(slots)]
+        if found:
+            old = joined(found)
+            k = (old.ts - self._origin[old.slot]) // self._step[old.slot]
+            self._hold(Held(k, old.slot, old.ts, old.arrived, old.value, old.backlog))
 
     def _set_missing(self, new: NewStreams) -> None:
         wider = new.missing.shape[1] - self._missing.shape[1]
@@ -119,32 +133,36 @@ class Windows:
         self._missing[new.slots, : new.missing.shape[1]] = new.missing
 
     def _join(self, slots: Ints, number: int) -> None:
-        lane = self._lane_list[number]
+        lane = self.lanes[number]
         lane.slots = np.union1d(lane.slots, slots).astype(np.int32)
         self.lane[slots] = number
 
     def _lane_number(self, step: int, origin: int) -> int:
-        if (step, origin) not in self.lanes:
-            self.lanes[step, origin] = Lane(step, origin)
-            self._lane_list.append(self.lanes[step, origin])
-            self._make_room(-(-self.lateness // step) + 2)
-        return self._lane_list.index(self.lanes[step, origin])
+        if (step, origin) not in self._number:
+            self._number[step, origin] = len(self.lanes)
+            self.lanes.append(Lane(step, origin))
+            self._make_room(min(-(-self.lateness // step) + 2, MOST_OPEN))
+        return self._number[step, origin]
 
     def _make_room(self, room: int) -> None:
         """A finer raster needs more open steps; what is open moves to its new place."""
         wide = max(room, self._room)
         if wide > self._room:
             before = self._open
-            self._open = before.widened(wide, [(lane.slots, lane.closed) for lane in self._lane_list])
+            self._open = before.widened(wide, [(lane.slots, lane.closed) for lane in self.lanes])
             self._room = wide
-        for lane in self._lane_list:
+        for lane in self.lanes:
             if lane.arrived.size < wide:
                 lane.widen(wide)
 
     def release(self, slots: Ints) -> None:
-        """Streams that left."""
+        """Streams that left, with all that they had."""
+        for number in distinct(self.lane[slots]):
+            if number >= 0:
+                self.lanes[number].take_out(slots)
         self._clear(slots)
-        self._newest[slots], self._partition[slots] = NEVER, -1
+        self._open.clear(slots)
+        self._newest[slots], self._partition[slots], self._ending[slots] = NEVER, -1, False
 
     # -- readings come in
 
@@ -158,7 +176,9 @@ class Windows:
         known = batch.stream >= 0
         slot = np.where(known, batch.stream, 0)
         k = (batch.ts - self._origin[slot]) // self._step[slot]
-        missing = np.isnan(batch.value) | (batch.value[:, None] == self._missing[slot]).any(axis=1)
+        missing = np.isnan(batch.value)
+        for column in range(self._missing.shape[1]):
+            missing |= batch.value == self._missing[slot, column]
         use = np.ones(len(batch), bool)
         for reason, rows in (
             ("future", future),
@@ -166,51 +186,59 @@ class Windows:
             ("refused", ~known),
             ("missing", missing),
             ("not_finite", ~np.isfinite(batch.value)),
-            ("late", limit >= self._origin[slot] + (k + 1) * self._step[slot]),
+            ("late", (limit >= self._origin[slot] + (k + 1) * self._step[slot]) | (batch.ts <= NEVER)),
         ):
-            self.counts[reason] += int(np.count_nonzero(rows & use))
-            use &= ~rows
-        self._place(batch, np.flatnonzero(use), k)
+            if rows.any():
+                self.counts[reason] += int(np.count_nonzero(rows & use))
+                use &= ~rows
+        if use.any():
+            self._place(batch, np.flatnonzero(use), k, now)
 
-    def _place(self, batch: Batch, rows: npt.NDArray[np.intp], k: Times) -> None:
+    def _place(self, batch: Batch, rows: npt.NDArray[np.intp], k: Times, now: int) -> None:
         slot = batch.stream[rows]
         self._partition[slot] = batch.partition[rows]
         self._ending[slot] = False
         backlog = np.zeros(rows.size, bool) if batch.backlog is None else batch.backlog[rows]
-        new = Held(k[rows], slot, batch.ts[rows], batch.arrived[rows], batch.value[rows], backlog)
-        lanes = self.lane[slot]
-        for number in np.unique(lanes).tolist():
-            mine = new if (lanes == number).all() else new.only(lanes == number)
-            self._hold(self._lane_list[number], mine)
+        if backlog.any():
+            self._behind_until = now
+        self._hold(Held(k[rows], slot, batch.ts[rows], batch.arrived[rows], batch.value[rows], backlog))
 
-    def _hold(self, lane: Lane, new: Held) -> None:
-        """Readings wait by lane until their step has room; those of a closed step are late."""
-        if lane.closed is None:
-            lane.closed = int(new.k.min()) - -(-self.lateness // lane.step) - 1
-        on_time = new.k > lane.closed
+    def _hold(self, new: Held) -> None:
+        """Readings wait by lane until their step has room."""
+        lanes = self.lane[new.slot]
+        for number in distinct(lanes):
+            self._hold_in(self.lanes[number], new.only(lanes == number))
+
+    def _hold_in(self, lane: Lane, new: Held) -> None:
+        """Readings of one lane; those of steps that event time has closed are late."""
+        closed = lane.last_before(self.marks.now)
+        on_time = new.k > (closed if lane.closed is None else max(closed, lane.closed))
         if not on_time.all():
             self.counts["late"] += int(np.count_nonzero(~on_time))
             new = new.only(on_time)
         if new.k.size:
             new = new.sorted()
-            lane.top = max(lane.top, int(new.k[-1]))
-            np.maximum.at(self._newest, new.slot, new.k)
-            lane.held = new if lane.held is None else lane.held.with_more(new)
-            self._insert(lane)
+            first = lane.next is None
+            lane.top = int(new.k[-1]) if first else max(lane.top, int(new.k[-1]))
+            self._newest[new.slot] = np.maximum(self._newest[new.slot], new.k)  # ascending: the highest stays
+            self._insert(lane, new)
 
-    def _insert(self, lane: Lane) -> None:
-        """Put what waits into the open steps as far as there is room."""
-        assert lane.held is not None and lane.closed is not None
-        if lane.held.k[0] > lane.closed + self._room:
+    def _insert(self, lane: Lane, new: Held | None = None) -> None:
+        """Put what waits, and what is new, into the open steps as far as there is room."""
+        if lane.closed is None:
+            if new is not None:
+                lane.wait(new)
             return
-        ready, rest = lane.held.cut(lane.closed + self._room)
-        lane.held = rest if rest.k.size else None
-        row = (ready.k % self._room).astype(np.int32)
-        self._open.add(row, ready.slot, ready.ts, ready.value)
-        np.minimum.at(self.born, ready.slot, ready.k)
-        np.maximum.at(self.last, ready.slot, ready.k)
-        np.maximum.at(lane.arrived, row, ready.arrived)
-        lane.backlog[row[~ready.backlog]] = False
+        last = lane.closed + self._room
+        ready = lane.ready(last) if lane.waiting else None
+        if new is not None:
+            fits, rest = new.cut(last)
+            ready = fits if ready is None else joined([ready, fits])
+            if rest.k.size:
+                lane.wait(rest)
+        if ready is not None and ready.k.size:
+            self._open.add(ready.k % self._room, ready.slot, ready.ts, ready.value)
+            lane.note(ready)
 
     # -- frames come out
 
@@ -229,49 +257,57 @@ class Windows:
 
     def _close_until(self, mark: int | None) -> Iterator[Tick]:
         """Close steps up to the watermark; without one, all that hold a reading."""
-        queue = [(lane.end_of(lane.closed + 1), n) for n, lane in enumerate(self._lane_list) if lane.closed is not None]
+        queue: list[tuple[int, int]] = []
+        for number, lane in enumerate(self.lanes):
+            if lane.slots.size and lane.next is not None:
+                queue.append((lane.end_of(lane.next), number))
         heapq.heapify(queue)
         while queue:
             end, number = heapq.heappop(queue)
-            lane = self._lane_list[number]
-            assert lane.closed is not None
-            if (end > mark) if mark is not None else (lane.closed >= lane.top):
+            lane = self.lanes[number]
+            k = lane.next
+            assert k is not None
+            if (k > lane.top) if mark is None else (end > mark):
                 continue
-            if (self.last[lane.slots] > NEVER).any():
-                tick = self._close(lane)
-                if tick.slots.size:
-                    yield tick
+            if lane.closed is None:
+                lane.closed = k - 1
+                self._insert(lane)
+            slots = self._live(lane, k)
+            if slots.size:
+                tick = self._close(lane, k, slots)
+                self.marks.reach(end)
+                yield tick
             else:
-                self._skip(lane, lane.top if mark is None else lane.last_before(mark))
+                self._skip(lane, k, lane.top if mark is None else lane.last_before(mark))
             heapq.heappush(queue, (lane.end_of(lane.closed + 1), number))
 
-    def _skip(self, lane: Lane, last: int) -> None:
-        """No stream is live in this lane: the steps up to the next reading are closed at once."""
-        assert lane.closed is not None
-        wait = last if lane.held is None else min(last, int(lane.held.k[0]) - 1)
-        lane.closed = max(lane.closed + 1, wait)
-        lane.arrived[:], lane.backlog[:] = 0, True
-        if lane.held is not None:
-            self._insert(lane)
+    def _live(self, lane: Lane, k: int) -> Ints:
+        """Streams of a lane that have begun by step ``k``, and have not been drained before it."""
+        slots = lane.slots
+        live = (self.last[slots] > NEVER) | (self._open.count[k % self._room, slots] > 0)
+        live &= ~(self._ending[slots] & (self._newest[slots] < k))
+        return slots if live.all() else slots[live]
 
-    def _close(self, lane: Lane) -> Tick:
-        assert lane.closed is not None
-        k = lane.closed + 1
-        row, seconds = k % self._room, lane.step / 1e9
-        slots = lane.slots[self.born[lane.slots] <= k]
-        slots = slots[~(self._ending[slots] & (self._newest[slots] < k))]
-        raw, count = self._open.take(row, slots)
+    def _skip(self, lane: Lane, k: int, last: int) -> None:
+        """No stream is live in this lane: the steps up to the next reading are closed at once."""
+        lane.pass_step(k)
+        reading = lane.next_reading
+        lane.closed = max(k, last if reading is None else min(last, reading - 1))
+        self._insert(lane)
+
+    def _close(self, lane: Lane, k: int, slots: Ints) -> Tick:
+        seconds = lane.step / 1e9
+        raw, count = self._open.take(k % self._room, slots)
         value = self._transforms.apply(slots, raw, k, seconds)
         present = np.isfinite(value)
+        self.last[slots[count > 0]] = k
         self._write(k, slots, value, present)
         self._measure_rate(slots, count, seconds)
         start = lane.origin + k * lane.step
-        due = start + lane.step + self.lateness
-        arrived, backlog = int(lane.arrived[row]), bool(lane.backlog[row]) and bool(lane.arrived[row])
-        lane.closed = k
-        lane.arrived[row], lane.backlog[row] = 0, True
-        if lane.held is not None:
-            self._insert(lane)
+        due = start + lane.step + self.lateness + self.marks.delay
+        arrived, waited = lane.pass_step(k)
+        backlog = waited if arrived else due <= self._behind_until
+        self._insert(lane)
         return Tick((lane.step, lane.origin), k, lane.step, start, due, slots, value, present, arrived, backlog)
 
     def _write(self, k: int, slots: Ints, value: Floats, present: Bools) -> None:
@@ -301,27 +337,41 @@ class Windows:
 
         The latter have readings that wait: after so long a silence they are new streams of the old name.
         """
-        leave = [np.empty(0, np.int32)]
-        anew = [np.empty(0, np.int32)]
-        for lane in self._lane_list:
-            if lane.closed is None or lane.slots.size == 0:
+        leave, anew = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
+        for lane in self.lanes:
+            slots = lane.slots
+            if slots.size == 0:
                 continue
-            last, newest = self.last[lane.slots], self._newest[lane.slots]
-            stale = (last > NEVER) & (lane.closed - last >= max(-(-self._ttl // lane.step), self.size))
-            over = self._ending[lane.slots] & (newest <= lane.closed)
-            waits = newest > last
-            leave.append(lane.slots[over | (stale & ~waits)])
-            anew.append(lane.slots[stale & waits & ~over])
+            last, newest = self.last[slots], self._newest[slots]
+            closed = NEVER if lane.closed is None else lane.closed
+            most = max(-(-self._ttl // lane.step), self.size)
+            stale = (closed - last >= most) & (last > NEVER)
+            over = self._ending[slots] & (newest <= closed)
+            if newest.min() == NEVER:
+                over |= self._unheard(slots)
+            if stale.any() or over.any():
+                leave.append(slots[over | (stale & (newest <= closed))])
+                anew.append(slots[stale & (newest > closed) & ~over])
         return np.concatenate(leave), np.concatenate(anew)
 
+    def _unheard(self, slots: Ints) -> Bools:
+        """Streams that never brought a reading that could be used, for ``ttl`` since they were first seen."""
+        first = slots[self._since[slots] == NEVER]
+        self._since[first] = self.marks.now
+        since = self._since[slots]
+        silent = (since > NEVER) & (self.marks.now - since >= self._ttl)
+        unheard: Bools = silent & (self._newest[slots] == NEVER)
+        return unheard
+
     def next_due(self) -> int | None:
-        """When the next frame that holds a live stream is due (end + lateness, ns); None while nothing is."""
-        ends = [
-            lane.end_of(lane.closed + 1)
-            for lane in self._lane_list
-            if lane.closed is not None and (self.last[lane.slots] > NEVER).any()
-        ]
-        return min(ends) + self.lateness if ends else None
+        """When the next frame that holds a live stream is due if no reading comes (ns); None while nothing is."""
+        ends = [lane.end_of(k) for lane in self.lanes if (k := self._next_frame(lane)) is not None]
+        return self.marks.when(min(ends)) if ends else None
+
+    def _next_frame(self, lane: Lane) -> int | None:
+        if lane.closed is not None and (self.last[lane.slots] > NEVER).any():
+            return lane.closed + 1
+        return lane.next_reading if lane.slots.size else None
 
     # -- a checkpoint
 
@@ -330,8 +380,9 @@ class Windows:
         columns: dict[str, npt.NDArray[Any]] = {f"slot.{name}": getattr(self, name) for name in _KEPT}
         columns |= _prefixed("open", self._open.columns()) | _prefixed("transform", self._transforms.columns())
         columns |= _prefixed("marks", self.marks.columns())
-        for number, lane in enumerate(self._lane_list):
+        for number, lane in enumerate(self.lanes):
             columns |= _prefixed(f"lane{number}", lane.columns())
+        columns["behind_until"] = np.array([self._behind_until])
         return columns | {"counts": np.array([self.counts[reason] for reason in COUNTS], np.int64)}
 
     def restore(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -342,11 +393,11 @@ class Windows:
         self._transforms.restore(_part(columns, "transform"))
         self.marks.restore(_part(columns, "marks"))
         self._room = self._open.room
-        number = 0
-        while lane := _part(columns, f"lane{number}"):
-            self._lane_list.append(lane_of(lane))
-            self.lanes[self._lane_list[-1].step, self._lane_list[-1].origin] = self._lane_list[-1]
-            number += 1
+        self.lanes = []
+        while lane := _part(columns, f"lane{len(self.lanes)}"):
+            self.lanes.append(lane_of(lane))
+        self._number = {(lane.step, lane.origin): number for number, lane in enumerate(self.lanes)}
+        self._behind_until = int(columns["behind_until"][0])
         self.counts = dict(zip(COUNTS, columns["counts"].tolist(), strict=True))
 
 

@@ -17,15 +17,14 @@ from connectors.clock import ReplayClock, ShiftedClock, SwitchedClock, WallClock
 from connectors.console import ConsoleSink
 from connectors.jsonl import JsonlSink
 from connectors.outbox import Outbox
-from connectors.recording import RecordingWriter
 from connectors.sink import Sink
 from connectors.synthetic import DEMO_FAULTS, Fault, SyntheticSource
 from connectors.synthetic import World as Synthetic
 from models.contract import Scorer
 from stream.app.outputs import Tally, lines_of, seconds, write_summary
-from stream.app.parts import Cost, World, monitor_of, rules_of, scorer_of, world_of
+from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of
 from stream.app.publish import publisher
-from stream.app.record import recorder_to
+from stream.app.record import Recorder, recorder_to
 from stream.app.status import Status
 from stream.faults import Known, account
 from stream.loop import FOREVER, Loop, Message
@@ -73,7 +72,8 @@ class Demo:
         self.scorer = scorer_of(self.settings)
         self.source = SyntheticSource(self.synthetic, self.world.table, self.world.partitions, self.clock)
         self.each = self._burnt()
-        self.monitor, self.writer = self._monitor(stack)
+        self.monitor, self.recorder = self._monitor(stack)
+        self.monitor.observers.append(self.tally.digest.observe)
         self.monitor.judge_from = self.live
         self.outbox = Outbox({"alerts": self._sink()})
         self.stopped = False
@@ -87,14 +87,17 @@ class Demo:
         affordable = min(budget.latency * (1 - budget.slack), STEP) / SECOND
         return self.options.load * affordable / max(1, len(self.synthetic))
 
-    def _monitor(self, stack: ExitStack) -> tuple[Monitor, RecordingWriter | None]:
-        wrap: Callable[[Scorer], Scorer] = lambda own: burning(own, self.each) if self.each else own  # noqa: E731
-        writer = None
+    def _monitor(self, stack: ExitStack) -> tuple[Monitor, Recorder | None]:
+        wrap: Callable[[Scorer], Scorer] = self._burn
+        recorder = None
         if self.options.record:
-            writer, wrap = recorder_to(self.options.record, self.settings, self.scorer, self.clock, self.live, wrap)
-            stack.callback(writer.close)
+            recorder, wrap = recorder_to(self.options.record, self.settings, self.scorer, self.world, self.live, wrap)
+            stack.callback(recorder.close)
         rules = rules_of(self.settings, None)
-        return monitor_of(self.settings, self.world, rules, self.scorer, Cost(wrap=wrap)), writer
+        return monitor_of(self.settings, self.world, rules, self.scorer, Cost(wrap=wrap)), recorder
+
+    def _burn(self, scorer: Scorer) -> Scorer:
+        return burning(scorer, self.each) if self.each else scorer
 
     def _sink(self) -> Sink:
         return JsonlSink("-") if self.options.output == "json" else ConsoleSink(sys.stdout)
@@ -108,13 +111,10 @@ class Demo:
             self.tally.tell(message)
             return message
 
-        record = None
-        if self.writer is not None:
-            writer, world = self.writer, self.world
-            record = _Record(writer, world)
+        keeper = Passing(self.outbox)
         return Loop(
-            self.monitor, self.source, self.clock, self.world.partitions, Passing(self.outbox), told, POLL, record, hooks
-        )  # fmt: skip
+            self.monitor, self.source, self.clock, self.world.partitions, keeper, told, POLL, self.recorder, hooks
+        )
 
     def plan(self, now: int) -> None:
         """Let faults happen: all at once where the end is known, else for the next while."""
@@ -137,22 +137,13 @@ class Demo:
         return [f for f in self.synthetic.faults if f.kind == "fault" and f.start <= now]
 
 
-class _Record:
-    """The loop's recorder: every turn into the file."""
-
-    def __init__(self, writer: RecordingWriter, world: World) -> None:
-        self._writer, self._world = writer, world
-
-    def turn(self, now: int, batch: Any) -> None:
-        self._writer.turn(now, batch, self._world.table, self._world.partitions)
-
-
 def run_demo(options: DemoOptions) -> None:
     """Run it until its end or Ctrl-C; prints alerts on standard output, everything else on standard error."""
     console = Console(stderr=True)
     with ExitStack() as stack:
         demo = Demo(options, stack)
-        board = stack.enter_context(publisher(demo.monitor, demo.settings, demo.outbox, options.port, demo.scorer))
+        address = None if options.port is None else ("127.0.0.1", options.port)
+        board = stack.enter_context(publisher(demo.monitor, demo.settings, demo.outbox, address, demo.scorer, {}))
         status = stack.enter_context(Status(console, demo.monitor, board.url, options.output == "table"))
         _install_stop(demo)
         demo.plan(demo._planned)
@@ -185,10 +176,14 @@ def _warm_up(demo: Demo, loop: Loop, status: Status) -> None:
 
 
 def _say_what(console: Console, demo: Demo, url: str | None) -> None:
-    about = [f"{len(demo.synthetic)} streams in {len(demo.monitor.groups_seen)} groups, {STEP / SECOND:g} s a step, live now."]
+    about = [
+        f"{len(demo.synthetic)} streams in {len(demo.monitor.groups_seen)} groups, {STEP / SECOND:g} s a step, live now."
+    ]
     if demo.each:
         burnt = seconds(demo.each) if demo.each >= 0.01 else f"{demo.each * 1000:.1f} ms"
-        about.append(f"Demand is {demo.options.load:g} times what fits: every full look is made to burn {burnt} of CPU.")
+        about.append(
+            f"Demand is {demo.options.load:g} times what fits: every full look is made to burn {burnt} of CPU."
+        )
     if url:
         about.append(f"Page: {url}")
     for line in about:
@@ -208,5 +203,3 @@ def _account(demo: Demo) -> dict[str, Any]:
         for f in demo.faults(demo.clock.now())
     ]
     return account(known, demo.tally.fired, demo.tally.opened)
-
-

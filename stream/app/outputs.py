@@ -89,11 +89,11 @@ def lines_of(summary: Mapping[str, Any]) -> list[str]:
 
 def _blind(summary: Mapping[str, Any]) -> str:
     n, longest = summary["guarantee_violations"], seconds(summary["longest_unseen"])
-    return f"blind was not kept {n:,} times; the longest a stream went unseen was {longest}" * (n > 0)
+    return f"blind was not kept {n:,} times; the longest a stream went unseen was {longest}" if n else ""
 
 
 def _late(summary: Mapping[str, Any]) -> str:
-    return f"{summary['late']:,} readings came too late for their step" * (summary["late"] > 0)
+    return f"{summary['late']:,} readings came too late for their step" if summary["late"] else ""
 
 
 def _faults(summary: Mapping[str, Any]) -> str:

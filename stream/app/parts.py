@@ -66,10 +66,9 @@ def scorer_of(settings: Settings) -> Scorer | None:
 
 
 def rules_of(settings: Settings, config: Path | None) -> list[Rule]:
-    """The rules: of the files that the settings name (relative to the config file), or the built-in ones."""
-    if not settings.rule_files:
-        return built_in()
-    return load_rules(rule_paths(settings, config.parent if config else Path()))
+    """The rules of the files that the settings name (relative to the config file); where there is none, built-in ones."""
+    paths = rule_paths(settings, config.parent if config else Path())
+    return load_rules(paths) if paths else built_in()
 
 
 def monitor_of(settings: Settings, world: World, rules: list[Rule], scorer: Scorer | None, cost: Cost) -> Monitor:
@@ -81,7 +80,18 @@ def monitor_of(settings: Settings, world: World, rules: list[Rule], scorer: Scor
     weigher = _weigher(settings) if scorer is not None and budget.policy == "weight" else None
     gate.weigher = weigher.weights if weigher is not None else None
     stream_rules = StreamRules(settings.streams)
-    registry = Registry(world.table, stream_rules, windows, sentinel, gate, groups, ledger, budget.blind, w.every)
+    registry = Registry(
+        world.table,
+        stream_rules,
+        windows,
+        sentinel,
+        gate,
+        groups,
+        ledger,
+        budget.blind,
+        w.every,
+        settings.time_intervals,
+    )
     latency = budget.latency if cost.shed else UNLIMITED
     looks = None
     if scorer is not None:

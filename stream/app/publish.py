@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from connectors.outbox import Outbox
+from connectors.source import Source
 from models.contract import Scorer
 from stream.monitor import Monitor
 from stream.settings import Settings
@@ -20,10 +21,18 @@ class Publisher:
     def publish(self, now: int) -> None:
         """After a turn."""
 
+    def draining(self) -> None:
+        """The run ends."""
+
 
 @contextmanager
 def publisher(
-    monitor: Monitor, settings: Settings, outbox: Outbox, port: int | None, scorer: Scorer | None
+    monitor: Monitor,
+    settings: Settings,
+    outbox: Outbox,
+    address: tuple[str, int] | None,
+    scorer: Scorer | None,
+    sources: Mapping[str, Source],
 ) -> Iterator[Any]:
     """The page and the HTTP interface on 127.0.0.1, for as long as the run lasts."""
     yield Publisher()

@@ -106,7 +106,7 @@ def _settings(options: Options, recorded: Any) -> Settings:
     if options.rules:
         overrides.append(f"rule_files={list(options.rules)}")
     if options.config is None and recorded is not None and recorded.config:
-        return load_text(recorded.config, "the recording's config", overrides)
+        return load_text(recorded.config, "the recording's config", overrides, need_sources=False)
     return load(options.config, overrides, need_sources=False)
 
 

@@ -34,7 +34,7 @@ def run_replay(
         found = replay(changed(options, sinks=sinks, progress=show))
         bar.update(task, completed=1.0)
     for line in lines_of(found):
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     _write(found, summary, digest)
 
 
@@ -48,7 +48,9 @@ def _sink(alerts: str | None, output: str) -> Sink:
 
 def _bar(console: Console, wanted: bool) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    return Progress(*columns, TextColumn("{task.fields[told]}"), TimeElapsedColumn(), console=console, disable=not wanted)
+    return Progress(
+        *columns, TextColumn("{task.fields[told]}"), TimeElapsedColumn(), console=console, disable=not wanted
+    )
 
 
 def _told(monitor: Monitor) -> str:

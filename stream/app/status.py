@@ -24,7 +24,9 @@ class Status:
         on = wanted and console.is_terminal
         self._live = Live(console=console, auto_refresh=False, transient=True) if on else None
         columns = (TextColumn("learning what is usual"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-        self._bar = Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal, transient=True)
+        self._bar = Progress(
+            *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal, transient=True
+        )
         self._task = self._bar.add_task("warm", total=1.0)
 
     def __enter__(self) -> Status:

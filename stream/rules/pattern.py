@@ -1,16 +1,18 @@
 """Regular expressions that users may write: compiled once, refused where matching could take for ever.
 
-The check is coarse on purpose: Python's engine backtracks, and names are short, so a bound on how many parts can
-vary is enough. It refuses a few harmless patterns, such as ``(a|b)+``, with a message that says why.
+The check is coarse on purpose: Python's engine backtracks, and names are short, so it is enough to bound in how many
+ways the parts of a pattern can share a text. It refuses a few harmless patterns, such as ``(a|b)+``, and says why.
 """
 
 from __future__ import annotations
 
 import re
+from math import prod
 
 LONGEST = 200  # characters
-UNBOUNDED = 4  # parts that repeat, such as .* (each multiplies the work by the length of the name)
-VARYING = 10  # parts that may repeat or be left out (each at least doubles the work)
+REPEAT = 60  # ways that a part such as .* or {2,5} adds
+MAYBE = 4  # ways that a ? adds
+MOST_WAYS = REPEAT**4
 _TOKEN = re.compile(
     r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?:\?(?:P<\w+>|[a-zA-Z-]*:|[=!]|<[=!]|P=|>|#))?|\)|\||[*+?]|\{\d*,?\d*\}|.",
     re.DOTALL,
@@ -36,30 +38,42 @@ def compiled(text: str) -> re.Pattern[str]:
 
 
 def _refuse_explosive(text: str) -> None:
-    varying = unbounded = 0
-    groups = [False]  # for each open bracket: does it hold something that varies?
-    closed = False  # what the last bracket that closed just now held
+    ways = [MAYBE if token == "?" else REPEAT for token in _varying(text)]
+    ways += [2 * alternatives for alternatives in _alternatives(text)]
+    if prod(ways) > MOST_WAYS:
+        raise PatternError("the pattern has too many parts that repeat, may be left out, or have alternatives")
+
+
+def _repeats(token: str) -> bool:
+    return token in "*+" or (token[0] == "{" and len(token) > 2)
+
+
+def _varying(text: str) -> list[str]:
+    """The signs that let a part repeat or be left out; PatternError where one repeats a group that varies itself."""
+    found: list[str] = []
+    open_at = [0]  # for each open bracket: how much was found before it
+    closed = False  # a bracket has just closed that held something that varies
     for token in _TOKEN.findall(text):
-        repeats = token in "*+" or (token[0] == "{" and len(token) > 2)
-        if repeats or token == "?":
-            if closed and token != "?":
-                raise PatternError("a repeated group must not hold repeats or alternatives: that can take for ever")
-            varying += 1
-            unbounded += repeats
-            groups[-1] = True
-        closed = _bracket(token, groups)
-    if unbounded > UNBOUNDED or varying > VARYING:
-        raise PatternError(f"at most {UNBOUNDED} repeats and {VARYING} varying parts are allowed in a pattern")
+        if closed and _repeats(token):
+            raise PatternError("a repeated group must not hold repeats or alternatives: that can take for ever")
+        closed = False
+        if token == "?" or token == "|" or _repeats(token):
+            found.append(token)
+        elif token[0] == "(":
+            open_at.append(len(found))
+        elif token == ")" and len(open_at) > 1:
+            closed = len(found) > open_at.pop()
+    return [token for token in found if token != "|"]
 
 
-def _bracket(token: str, groups: list[bool]) -> bool:
-    """Follow brackets; true where one closed that held something that varies."""
-    if token == "|":
-        groups[-1] = True
-    elif token[0] == "(":
-        groups.append(False)
-    elif token == ")" and len(groups) > 1:
-        held = groups.pop()
-        groups[-1] |= held
-        return held
-    return False
+def _alternatives(text: str) -> list[int]:
+    """How many alternatives each group has that has several; the whole pattern is a group too."""
+    open_bars, done = [0], []
+    for token in _TOKEN.findall(text):
+        if token[0] == "(":
+            open_bars.append(0)
+        elif token == "|":
+            open_bars[-1] += 1
+        elif token == ")" and len(open_bars) > 1:
+            done.append(open_bars.pop())
+    return [bars + 1 for bars in [*open_bars, *done] if bars]

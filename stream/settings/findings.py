@@ -25,6 +25,7 @@ def findings(settings: Settings) -> list[str]:
         *_times(settings),
         *_memory(settings),
         *_unused(settings),
+        *_untold(settings),
         *_open_door(settings),
     ]
 
@@ -74,7 +75,7 @@ def _times(settings: Settings) -> Iterator[str]:
     windows, step = settings.windows, max([e.step or DEFAULT_STEP for e in settings.streams], default=DEFAULT_STEP)
     if windows.ttl < windows.size * step:
         full = format_duration(windows.size * step)
-        yield f"windows.ttl: {format_duration(windows.ttl)} is less than a window ({full}): quiet streams start anew"
+        yield f"windows.ttl: {format_duration(windows.ttl)} is less than a window; {full} holds at such steps"
     if windows.idle <= windows.lateness:
         yield "windows.idle: not longer than windows.lateness, so a partition that pauses is left behind"
     if settings.budget.blind > windows.ttl:
@@ -104,6 +105,11 @@ def _unused(settings: Settings) -> Iterator[str]:
             yield f"receivers[{i}]: {receiver.name} is never told, route.receiver is {told}"
 
 
+def _untold(settings: Settings) -> Iterator[str]:
+    if settings.receivers:
+        yield "receivers: not told in this version, which sends every alert change to the sinks only"
+
+
 def _open_door(settings: Settings) -> Iterator[str]:
     listen = settings.server.listen
     if listen != "none" and split_address(listen)[0] not in ("127.0.0.1", "::1", "localhost"):
@@ -113,13 +119,13 @@ def _open_door(settings: Settings) -> Iterator[str]:
 def rule_paths(settings: Settings, folder: Path) -> list[Path]:
     """The rule files, in the order given, each once; relative ones are looked for in ``folder``.
 
-    Raises ConfigError for an entry that no file matches.
+    As in Prometheus a glob may match nothing. Raises ConfigError for a file that isn't there.
     """
     found: dict[Path, None] = {}
     problems = []
     for i, pattern in enumerate(settings.rule_files):
         paths = _globbed(pattern, folder)
-        if not paths:
+        if not paths and not set(pattern) & set("*?["):
             problems.append(Problem(f'no file matches "{pattern}" (in {folder})', ("rule_files", i)))
         found.update(dict.fromkeys(paths))
     if problems:

@@ -38,10 +38,15 @@ def load(
 
 
 def load_text(
-    text: str, file: str = "heed.yaml", overrides: Overrides = (), env: Mapping[str, str] | None = None
+    text: str,
+    file: str = "heed.yaml",
+    overrides: Overrides = (),
+    env: Mapping[str, str] | None = None,
+    *,
+    need_sources: bool = True,
 ) -> Settings:
     """Settings from YAML text, with ``file`` as its name in errors; raises ConfigError."""
-    return _settings([parse(text, file)], overrides, os.environ if env is None else env, True)
+    return _settings([parse(text, file)], overrides, os.environ if env is None else env, need_sources)
 
 
 def from_mapping(tree: Mapping[str, Any]) -> Settings:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from connectors.batch import Floats, Times
 from models.contract import F32
@@ -20,11 +19,7 @@ HISTORY = 600  # moments
 Row = Mapping[str, Any]
 
 
-def _numbers(kind: npt.DTypeLike) -> Any:
-    return field(default_factory=lambda: np.zeros(0, kind))
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Streams:
     """The newest verdict of every stream, in columns by slot [n], copied; NaN where nothing is said.
 
@@ -34,12 +29,12 @@ class Streams:
 
     names: Sequence[str] = ()
     groups: Sequence[str] = ()
-    score: F32 = _numbers(np.float32)
-    value: Floats = _numbers(np.float64)
-    weight: F32 = _numbers(np.float32)
-    outcome: Codes = _numbers(np.int8)
-    ts: Times = _numbers(np.int64)
-    age: F32 = _numbers(np.float32)
+    score: F32 = field(default_factory=lambda: np.empty(0, np.float32))
+    value: Floats = field(default_factory=lambda: np.empty(0, np.float64))
+    weight: F32 = field(default_factory=lambda: np.empty(0, np.float32))
+    outcome: Codes = field(default_factory=lambda: np.empty(0, np.int8))
+    ts: Times = field(default_factory=lambda: np.empty(0, np.int64))
+    age: F32 = field(default_factory=lambda: np.empty(0, np.float32))
 
     def __len__(self) -> int:
         """Slots that every column has: a stream that is being added may stand in some only."""
@@ -47,7 +42,7 @@ class Streams:
         return min(len(column) for column in columns)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """What heed knows at ``time`` (ns, the loop's clock); nothing in it changes once it is published."""
 

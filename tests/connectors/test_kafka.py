@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import Broker, free_port
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import KafkaAdminClient
+from kafka.admin import ConfigResource, KafkaAdminClient
 
 from connectors import kafka_dead_letters, kafka_source
 from connectors.batch import SECOND, Batch, PartitionTable, StreamTable, concat
@@ -23,6 +23,7 @@ from connectors.kafka_client import consumer_settings, producer_settings
 from connectors.kafka_sink import KafkaSink
 from connectors.kafka_source import KafkaSource
 from connectors.sink import SinkError
+from connectors.source import SourceError
 
 pytestmark = pytest.mark.kafka
 
@@ -222,7 +223,7 @@ def test_no_position_passes_a_message_whose_dead_letter_could_not_be_written(
 ) -> None:
     monkeypatch.setattr(kafka_source, "RETRY", SECOND // 2)
     monkeypatch.setattr(kafka_dead_letters, "_WAIT_S", 0.3)
-    plant, dead = topic(2), topic(1, "dead", **{"min.insync.replicas": "2"})  # more than there are: none is taken
+    plant, dead = topic(2), topic(1, "dead", **{"max.message.bytes": "20"})
     write(kafka, plant, [{"value": value, "partition": 0} for value in (message(0), b"broken", message(2))])
     fill(kafka, plant, 3, partition=1)
     with reading(kafka, plant, dead_letter=dead) as reader:
@@ -232,7 +233,7 @@ def test_no_position_passes_a_message_whose_dead_letter_could_not_be_written(
         assert not held.positions and held.counts == {}
         assert reader.source.problem is not None and dead in reader.source.problem
         allow = KafkaAdminClient(bootstrap_servers=kafka)
-        allow.alter_configs({("topic", dead): {"min.insync.replicas": "1"}})
+        allow.alter_configs([ConfigResource("topic", dead, {"max.message.bytes": "100000"})])
         allow.close()
         rest = reader.readings(1)
         assert rest.value.tolist() == [2 / 8] and reader.named(rest.positions) == {f"{plant}/0": 3}
@@ -247,9 +248,9 @@ def test_a_record_that_the_client_cannot_unpack_costs_itself_only(kafka: str, to
             return b"\xff\xfe"
 
     plant, dead = topic(), topic(name="dead")
-    records: list[dict[str, Any]] = [{"value": message(at)} for at in range(5)]
-    records[2]["headers"] = [(NotText("name"), b"1")]
-    write(kafka, plant, records)
+    for at in range(5):  # each in a batch of its own
+        headers = [(NotText("name"), b"1")] if at == 2 else []
+        write(kafka, plant, [{"value": message(at), "headers": headers}])
     with reading(kafka, plant, dead_letter=dead) as reader:
         batch = reader.readings(4)
         assert batch.offset.tolist() == [0, 1, 3, 4]
@@ -314,13 +315,14 @@ def test_partitions_move_between_members_and_nothing_is_read_twice(kafka: str, t
     plant = topic(4)
     for partition in range(4):
         fill(kafka, plant, 10, partition)
-    with reading(kafka, plant) as stays:
+    soon = {"heartbeat.interval.ms": 200}
+    with reading(kafka, plant, client=soon) as stays:
         first = stays.readings(40)
         stop = threading.Event()
         taken: list[Batch] = []
 
         def other() -> None:
-            with reading(kafka, plant) as comes:
+            with reading(kafka, plant, client=soon) as comes:
                 while not stop.is_set():
                     taken.append(comes.poll())
 
@@ -344,6 +346,33 @@ def test_partitions_move_between_members_and_nothing_is_read_twice(kafka: str, t
     assert len(first) == 40 and len(more) == 2 and sum(map(len, taken)) == 2
     again_rows = concat([back, again])  # the other member never committed: its two come again, nothing else
     assert set(again_rows.offset.tolist()) <= {10} and len(again_rows) == 2
+
+
+def test_a_topic_that_does_not_exist_is_told_and_not_made(kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_source, "UNASSIGNED", SECOND // 2)
+    with reading(kafka, "no.such.topic") as reader:
+        reader.until(lambda _: "no partition of no.such.topic" in str(reader.source.problem))
+        reader.poll(3.2)  # not taken for silence of the brokers
+        assert "no partition of no.such.topic" in str(reader.source.problem)
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    assert "no.such.topic" not in admin.list_topics()
+    admin.close()
+
+
+def test_a_static_member_comes_back_at_once_and_takes_the_place_of_its_double(kafka: str, topic: Topic) -> None:
+    plant = topic()
+    fill(kafka, plant, 3)
+    soon = {"heartbeat.interval.ms": 200}
+    with reading(kafka, plant, instance="heed-1", client=soon) as first:
+        first.readings(3)
+    began = time.monotonic()
+    with reading(kafka, plant, instance="heed-1", client=soon) as second:
+        second.readings(3)
+        assert time.monotonic() - began < 5  # the session of the first would have lasted 45 s
+        with reading(kafka, plant, instance="heed-1") as double:
+            double.readings(3)
+            with pytest.raises(SourceError, match="same member"):
+                second.until(lambda _: False)
 
 
 def test_polls_that_never_wait_still_join_and_read(kafka: str, topic: Topic) -> None:

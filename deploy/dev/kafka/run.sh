@@ -13,6 +13,12 @@ if ! compgen -G "$here/target/lib/kafka_2.13-*.jar" >/dev/null; then
     mvn --batch-mode --quiet --file "$here/pom.xml" dependency:copy-dependencies >&2
 fi
 
+answers() { (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; }
+if answers; then
+    echo "port $port is taken" >&2
+    exit 1
+fi
+
 mkdir -p "$data"
 cat >"$data/server.properties" <<END
 process.roles=broker,controller
@@ -49,7 +55,7 @@ fi
 broker=$!
 trap 'kill "$broker" 2>/dev/null; wait "$broker" 2>/dev/null || true; exit 0' TERM INT
 
-until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
+until answers; do
     kill -0 "$broker" 2>/dev/null || { tail -n 30 "$data/broker.log" >&2; exit 1; }
     sleep 0.1
 done

@@ -1,0 +1,67 @@
+"""Where kafka-python 3.0.12 loses its way, and the nudges that help it; each is a no-op if its inside has changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.structs import MemberState
+
+
+def joining(consumer: KafkaConsumer) -> bool:
+    """True while partitions are dealt out anew; the next poll should then wait for the outcome.
+
+    The client forgets what it was dealt if that arrives between two polls and new metadata had asked for it: so ask
+    again.
+    """
+    if consumer.group_metadata().state != MemberState.REBALANCING:
+        return False
+    coordinator: Any = getattr(consumer, "_coordinator", None)
+    if hasattr(coordinator, "request_rejoin"):
+        coordinator.request_rejoin()
+    return True
+
+
+def fenced(consumer: KafkaConsumer) -> bool:
+    """True where another process has taken this static member's place.
+
+    The client notes that in its log, stops its heartbeat and goes on reading, without ever waiting again.
+    """
+    coordinator: Any = getattr(consumer, "_coordinator", None)
+    if consumer.config["group_instance_id"] is None or consumer.group_metadata().state != MemberState.STABLE:
+        return False
+    beats, rejoins = getattr(coordinator, "_heartbeat_enabled", True), getattr(coordinator, "rejoining", True)
+    return beats is False and rejoins is False
+
+
+def make_no_topics(consumer: KafkaConsumer) -> None:
+    """Pass ``allow.auto.create.topics`` on to where the client forgets it; call before subscribing."""
+    cluster: Any = getattr(consumer, "_cluster", None)
+    settings: Any = getattr(cluster, "config", {})
+    if "allow_auto_create_topics" in settings:
+        settings["allow_auto_create_topics"] = consumer.config["allow_auto_create_topics"]
+
+
+def unpark(consumer: KafkaConsumer) -> None:
+    """Let records of a partition that was paused and resumed come out again.
+
+    The client sets them aside and takes them up again only when it holds no other partition's; but it goes on holding
+    a partition that it has emptied, so they would never come. Call before each poll, on the polling thread.
+    """
+    fetcher: Any = getattr(consumer, "_fetcher", None)
+    held: Any = getattr(fetcher, "_next_partition_records", None)
+    if held is not None and not held:
+        fetcher._next_partition_records = None
+
+
+def unreadable(consumer: KafkaConsumer) -> tuple[TopicPartition, int] | None:
+    """The record at which unpacking has just failed: its partition and offset; None if that is not what happened.
+
+    The client would turn for ever on what is left of its batch, so that is thrown away; it unpacks a batch from its
+    start, so the records behind the bad one in the same batch can't be had either: they fail one by one.
+    """
+    held: Any = getattr(getattr(consumer, "_fetcher", None), "_next_partition_records", None)
+    if not held:
+        return None
+    held.drain()
+    return held.topic_partition, max(held.next_fetch_offset, held.fetch_offset)

@@ -1,0 +1,134 @@
+"""`heed check`: the configuration, the model, who can be reached, and whether the budgets can be kept here."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import typer
+
+from connectors.clock import Stopwatch
+from models.contract import ModelError, Scorer
+from models.probe import measure_cost
+from stream.app.parts import rules_of, scorer_of
+from stream.budget import Budget
+from stream.config_text import ConfigError
+from stream.durations import format_duration
+from stream.settings import (
+    FileSource,
+    KafkaSink,
+    KafkaSource,
+    Settings,
+    findings,
+    load,
+    names,
+    sink_client,
+)
+from stream.settings.streams import DEFAULT_STEP, blind_kept
+
+PATIENCE_S = 3.0
+Level = Literal["ok", "note", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: Level
+    about: str
+    said: str
+
+
+def check(config: str | None, overrides: Sequence[str], output: str) -> int:
+    """Print what was found; 1 where something failed. Raises ConfigError where the configuration can't be used."""
+    settings = load(config, overrides)
+    found = [Finding("ok", "config", f"{config or 'defaults'}: can be used")]
+    found += [Finding("note", "config", said) for said in findings(settings)]
+    found += _rules(settings, config)
+    found += _model(settings)
+    found += _reachable(settings)
+    if output == "json":
+        typer.echo(json.dumps([asdict(each) for each in found], indent=2))
+    else:
+        for each in found:
+            typer.echo(f"{each.level:6}  {each.about:8}  {each.said}")
+    return int(any(each.level == "failed" for each in found))
+
+
+def _rules(settings: Settings, config: str | None) -> Iterator[Finding]:
+    try:
+        rules = rules_of(settings, Path(config) if config else None)
+        kind = "of the rule files" if settings.rule_files else "built in"
+        yield Finding("ok", "rules", f"{len(rules)} rules, {kind}")
+    except ConfigError as error:
+        yield Finding("failed", "rules", str(error))
+
+
+def _model(settings: Settings) -> Iterator[Finding]:
+    try:
+        scorer = scorer_of(settings)
+    except ModelError as error:
+        yield Finding("failed", "model", str(error))
+        return
+    if scorer is None:
+        yield Finding("note", "model", "none: scores are the sentinel's, nothing is shed")
+        return
+    yield Finding("ok", "model", f"{scorer.name}, digest {scorer.digest[:12]}")
+    yield from _feasible(settings, scorer)
+
+
+def _feasible(settings: Settings, scorer: Scorer) -> Iterator[Finding]:
+    """How many streams the latency and the blindness budget carry on this host, at a step of a second and finer."""
+    fixed, each = measure_cost(scorer, Stopwatch().seconds)
+    steps = sorted({DEFAULT_STEP, *(entry.step for entry in settings.streams if entry.step)})
+    yield Finding(
+        "ok", "budget", f"a look costs {fixed * 1e6:.0f} us a call and {each * 1e6:.1f} us a stream on this host"
+    )
+    for step in steps:
+        yield _carried(settings, fixed, each, step)
+
+
+def _carried(settings: Settings, fixed: float, each: float, step: int) -> Finding:
+    frame = step * settings.windows.every
+    seconds = min(settings.budget.latency * (1 - settings.budget.slack), frame) / 1e9
+    looks = Budget(settings.budget.latency, (fixed, each)).capacity(seconds)
+    blind = blind_kept(settings.budget.blind, settings.windows.every, step)
+    streams = looks * (blind // frame)
+    said = (
+        f"at steps of {format_duration(step)}: {looks:,} looks a frame within {format_duration(settings.budget.latency)}; "
+        f"up to {looks:,} streams nothing is shed, up to {streams:,} none is unseen for longer than {format_duration(blind)}"
+    )
+    limit = settings.limits.streams
+    if streams >= limit:
+        return Finding("ok", "budget", said)
+    return Finding("note", "budget", f"{said}; limits.streams allows {limit:,}: with so many, blind can't be kept here")
+
+
+def _reachable(settings: Settings) -> Iterator[Finding]:
+    for name, source in zip(names(settings.sources), settings.sources, strict=True):
+        if isinstance(source, KafkaSource):
+            yield _broker(f"source {name}", source.client_config()["bootstrap.servers"])
+        elif isinstance(source, FileSource):
+            there = Path(source.path).exists()
+            said = f"{source.path}: {'is there' if there else 'is not there yet; heed will wait for it'}"
+            yield Finding("ok" if there else "note", f"source {name}", said)
+    for name, sink in zip(names(settings.sinks), settings.sinks, strict=True):
+        if isinstance(sink, KafkaSink):
+            yield _broker(f"sink {name}", sink_client(sink, settings.sources)["bootstrap.servers"])
+
+
+def _broker(about: str, servers: str) -> Finding:
+    """Whether any of the brokers takes a connection."""
+    troubles = []
+    for server in servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), PATIENCE_S).close()
+            return Finding("ok", about, f"{server.strip()} answers")
+        except (OSError, ValueError) as error:
+            troubles.append(f"{server.strip()}: {error}")
+    return Finding("failed", about, "; ".join(troubles))

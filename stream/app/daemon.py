@@ -1,0 +1,184 @@
+"""`heed run`: the daemon. Opens, restores, turns, and ends in order: stop polling, commit, deliver, close."""
+
+from __future__ import annotations
+
+import signal
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from connectors.clock import Clock, WallClock
+from connectors.outbox import Outbox
+from connectors.source import Source
+from connectors.store import Commit, Store
+from models.contract import Scorer
+from stream import __version__
+from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of
+from stream.app.publish import publisher
+from stream.app.record import Recorder, recorder_to
+from stream.app.sinks import sinks_of
+from stream.app.sources import problems_of, sources_of
+from stream.log import get, setup
+from stream.loop import Loop
+from stream.settings import Settings, findings, load, split_address
+from stream.state import Durable, Passing
+from stream.telling import teller
+
+POLL = 250_000_000  # ns a poll waits at most
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What `heed run` was asked for."""
+
+    config: str | None
+    record: str | None = None
+    rules: Sequence[str] = ()
+    overrides: Sequence[str] = ()
+    web: bool = True
+
+
+def run_daemon(options: RunOptions) -> int:
+    """Run until the sources end or a signal; 0 for an ordered stop. Raises ConfigError, ModelError, SourceError, ..."""
+    settings = _settings(options)
+    setup(settings.logging.format, settings.logging.level)
+    log = get()
+    log.info("config.loaded", path=options.config or "defaults", findings=len(findings(settings)))
+    with ExitStack() as stack:
+        daemon = Daemon(options, settings, WallClock(), stack)
+        daemon.catch_signals()
+        log.info("daemon.started", version=__version__, sources=list(daemon.sources), sinks=daemon.outbox.sinks)
+        daemon.run()
+    tell_end(daemon)
+    return 0
+
+
+def tell_end(daemon: Daemon) -> None:
+    """The last line of the log: what was read, looked at and shed, and how late."""
+    summary = daemon.monitor.summary()
+    told = ("readings", "streams", "windows", "late", "coverage", "lag", "guarantee_violations")
+    get().info("daemon.stopped", **{name: summary[name] for name in told})
+
+
+def _settings(options: RunOptions) -> Settings:
+    overrides = list(options.overrides)
+    if options.rules:
+        overrides.append(f"rule_files={list(options.rules)}")
+    settings = load(options.config, overrides, need_sources=options.config is not None)
+    if settings.sources:
+        return settings
+    return load(options.config, [*overrides, "sources=[{type: stdin}]"])
+
+
+class Daemon:
+    """One run: everything it holds, made in order and closed in the opposite one."""
+
+    def __init__(
+        self,
+        options: RunOptions,
+        settings: Settings,
+        clock: Clock,
+        stack: ExitStack,
+        wrap: Callable[[Scorer], Scorer] = lambda own: own,
+    ) -> None:
+        """``wrap`` goes round the model: what a load test makes looks cost."""
+        self.settings, self.stopping, self._wrap = settings, False, wrap
+        self.world = world_of(clock, settings)
+        self.scorer = scorer_of(settings)
+        rules = rules_of(settings, Path(options.config) if options.config else None)
+        store = self._store(options)
+        self.outbox = Outbox(sinks_of(settings))
+        cost, recorder = self._cost(options, stack)
+        self.monitor = monitor_of(settings, self.world, rules, self.scorer, cost)
+        self.source, self.sources = sources_of(settings, self.world, _instance(store) if store else None)
+        stack.callback(self.source.close)
+        self.keeper = self._keeper(store)
+        address = split_address(settings.server.listen) if options.web and settings.server.listen != "none" else None
+        board = stack.enter_context(publisher(self.monitor, settings, self.outbox, address, self.scorer, self.sources))
+        self._board = board
+        tell = teller(self.world.table, self.scorer)
+        self.loop = Loop(
+            self.monitor, self.source, clock, self.world.partitions, self.keeper, tell, POLL, recorder,
+            (board.publish, _Watch(self.sources, self.outbox).look),
+        )  # fmt: skip
+
+    def _store(self, options: RunOptions) -> Store | None:
+        """State is kept where a configuration asks for a daemon; a bare pipe is forgotten when it ends."""
+        return Store(Path(self.settings.state.path)) if options.config is not None else None
+
+    def _cost(self, options: RunOptions, stack: ExitStack) -> tuple[Cost, Recorder | None]:
+        if not options.record:
+            return Cost(wrap=self._wrap), None
+        recorder, wrap = recorder_to(options.record, self.settings, self.scorer, self.world, 0, self._wrap)
+        stack.callback(recorder.close)
+        return Cost(wrap=wrap), recorder
+
+    def _keeper(self, store: Store | None) -> Durable | Passing:
+        if store is None:
+            return Passing(self.outbox)
+        state = self.settings.state
+        keeper = Durable(
+            store, self.monitor, self.world.partitions, self.source, self.outbox, state.commit, state.checkpoint
+        )
+        self.source.seek(keeper.restore())
+        return keeper
+
+    def catch_signals(self) -> None:
+        """SIGTERM and SIGINT end the run in order; SIGHUP is not a reason to die."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, lambda number, frame: get().warning("config.unchanged", reason=_NO_RELOAD))
+
+    def _stop(self, number: int, frame: Any) -> None:
+        if self.stopping:  # the second time: now
+            raise KeyboardInterrupt
+        self.stopping = True
+
+    def run(self) -> None:
+        """Turns until the end; then commit, deliver, close."""
+        try:
+            self.loop.run(lambda: self.stopping)
+        finally:
+            get().info("daemon.draining")
+            self._board.draining()
+            if isinstance(self.keeper, Durable):
+                self.keeper.close(self.world.clock.now(), self.loop.positions)
+            else:
+                self.outbox.close()
+
+
+_NO_RELOAD = "a running daemon does not take a changed configuration yet: restart it"
+
+
+def _instance(store: Store) -> str:
+    """An id that stays with the state folder, so that a restarted process gets its partitions back at once."""
+    known: str | None = store.part("instance")
+    if known is None:
+        known = uuid.uuid4().hex[:12]
+        store.commit(Commit(parts={"instance": known}))
+    return f"heed-{known}"
+
+
+class _Watch:
+    """Tells the log when a source or a sink can't be reached, and when it can again."""
+
+    def __init__(self, sources: dict[str, Source], outbox: Outbox) -> None:
+        self._sources, self._outbox = sources, outbox
+        self._told: dict[tuple[str, str], bool] = {}
+
+    def look(self, now: int) -> None:
+        """After a turn."""
+        self._tell("source", problems_of(self._sources), list(self._sources))
+        self._tell("sink", self._outbox.problems(), self._outbox.sinks)
+
+    def _tell(self, kind: str, problems: dict[str, str], known: list[str]) -> None:
+        for name in known:
+            was, now = self._told.get((kind, name), False), name in problems
+            self._told[kind, name] = now
+            if now and not was:
+                get().warning(f"{kind}.failed", name=name, problem=problems[name])
+            elif was and not now:
+                get().info(f"{kind}.recovered", name=name)

@@ -1,0 +1,107 @@
+"""Sources from settings: each made with what it needs, several read as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from connectors.clock import ReplayClock
+from connectors.codec import JsonCodec
+from connectors.file import FileSource, StdinSource
+from connectors.replay import ReplaySource
+from connectors.source import Merged, Source, SourceError
+from connectors.synthetic import SyntheticSource
+from connectors.synthetic import World as Synthetic
+from stream.app.parts import World
+from stream.config_text import ConfigError, Problem
+from stream.settings import Decoded, Settings, names
+from stream.settings import FileSource as FileSettings
+from stream.settings import KafkaSource as KafkaSettings
+from stream.settings import RecordingSource as RecordingSettings
+from stream.settings import StdinSource as StdinSettings
+from stream.settings import SyntheticSource as SyntheticSettings
+
+
+def sources_of(settings: Settings, world: World, instance: str | None) -> tuple[Source, dict[str, Source]]:
+    """What the loop polls, and each source by its name.
+
+    ``instance`` is what tells this process from others in a Kafka group. Raises ConfigError, SourceError.
+    """
+    made: dict[str, Source] = {}
+    for number, (name, each) in enumerate(zip(names(settings.sources), settings.sources, strict=True)):
+        try:
+            made[name] = _make(each, settings, world, None if instance is None else f"{instance}-{name}")
+        except ValueError as error:
+            raise ConfigError([Problem(str(error), ("sources", number))]) from error
+    found = list(made.values())
+    return (found[0] if len(found) == 1 else Merged(found, world.clock)), made
+
+
+def _make(each: object, settings: Settings, world: World, instance: str | None) -> Source:
+    match each:
+        case KafkaSettings():
+            return _kafka(each, settings, world, instance)
+        case FileSettings():
+            decode = _codec(each, settings, world).decode
+            return FileSource(each.path, decode, world.partitions, world.clock, csv=each.format == "csv")
+        case StdinSettings():
+            decode = _codec(each, settings, world).decode
+            return StdinSource(decode, world.partitions, world.clock, csv=each.format == "csv")
+        case SyntheticSettings():
+            return _synthetic(each, world)
+        case RecordingSettings():
+            return _recording(each, world)
+    raise ValueError(f"no such source: {each!r}")
+
+
+def _codec(each: Decoded, settings: Settings, world: World) -> JsonCodec:
+    fields = each.fields.model_dump()
+    return JsonCodec(fields, each.time_unit, each.zone, world.table, settings.limits.message_bytes)
+
+
+def _kafka(each: KafkaSettings, settings: Settings, world: World, instance: str | None) -> Source:
+    from connectors.kafka_source import KafkaSource  # only those who read from Kafka pay for its import
+
+    if each.format != "json":
+        raise ValueError(f"format {each.format} can't be read from Kafka yet; json can")
+    codec = _codec(each, settings, world)
+    return KafkaSource(
+        each.client_config(), codec, world.partitions, world.clock, each.topics, each.pattern, each.dead_letter_topic,
+        instance,
+    )  # fmt: skip
+
+
+def _synthetic(each: SyntheticSettings, world: World) -> Source:
+    synthetic = Synthetic(each.streams, each.seed, each.step)
+    first = max(0, (world.clock.now() - synthetic.start_ns) // synthetic.step_ns)
+    return SyntheticSource(synthetic, world.table, world.partitions, world.clock, first)
+
+
+def _recording(each: RecordingSettings, world: World) -> Source:
+    files = [str(path) for pattern in each.path for path in _globbed(pattern)]
+    if not isinstance(world.clock, ReplayClock):
+        raise ValueError("a recording is read by `heed replay`; the daemon's clock can't be wound")
+    return ReplaySource(files, world.table, world.partitions, world.clock)
+
+
+def _globbed(pattern: str) -> list[Path]:
+    path = Path(pattern)
+    found = [path] if path.exists() else sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
+    if not found:
+        raise SourceError(f"{pattern}: no such file")
+    return found
+
+
+def problems_of(sources: dict[str, Source]) -> dict[str, str]:
+    """Sources that can't be read now, and why."""
+    told = {name: getattr(source, "problem", None) for name, source in sources.items()}
+    return {name: problem for name, problem in told.items() if problem}
+
+
+def lags_of(sources: dict[str, Source]) -> dict[str, int]:
+    """Records behind, at the broker, by partition."""
+    found: dict[str, int] = {}
+    for source in sources.values():
+        lag: Callable[[], dict[str, int]] | None = getattr(source, "lag", None)
+        found |= lag() if lag is not None else {}
+    return found

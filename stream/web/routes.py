@@ -1,0 +1,119 @@
+"""Which address answers what; nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.resources import files
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from stream.telemetry import CONTENT_TYPE, Telemetry
+from stream.web import answers
+from stream.web.body import encode
+from stream.web.every import guarded
+from stream.web.query import QueryError, Read, asked, one_of, rows
+from stream.web.ranking import SORTS
+from stream.web.snapshot import Board
+
+PAGE = {"index.html": "text/html", "heed.css": "text/css", "heed.js": "text/javascript", "chart.js": "text/javascript",
+        "format.js": "text/javascript", "icon.svg": "image/svg+xml"}  # fmt: skip
+_KINDS = {400: "bad_data", 404: "not_found", 405: "method_not_allowed", 500: "internal"}
+Answer = Callable[[Request], Awaitable[Response]]
+
+
+def application(board: Board) -> ASGIApp:
+    """Everything that is served, over what stands on ``board``."""
+    app = Starlette(
+        routes=[*_page(), *_probes(board), *_api(board)],
+        middleware=[Middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)],
+        exception_handlers={HTTPException: _refused, QueryError: _not_understood, Exception: _failed},
+    )
+    app.router.redirect_slashes = False
+    return guarded(app)
+
+
+def _page() -> list[Route]:
+    folder = files("stream.web") / "page"
+    found = {name: (folder / name).read_bytes() for name in PAGE}
+
+    async def page(_: Request) -> Response:
+        return Response(found["index.html"], media_type=PAGE["index.html"])
+
+    async def part(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in found:
+            raise HTTPException(404)
+        return Response(found[name], media_type=PAGE[name])
+
+    return [Route("/", page), Route("/page/{name}", part)]
+
+
+def _probes(board: Board) -> list[Route]:
+    telemetry = Telemetry(lambda: board.latest().figures)
+
+    async def healthy(_: Request) -> Response:
+        return PlainTextResponse("healthy\n")
+
+    async def ready(_: Request) -> Response:
+        snapshot = board.latest()
+        if snapshot.ready:
+            return PlainTextResponse("ready\n")
+        return PlainTextResponse("".join(f"{why}\n" for why in snapshot.reasons or (snapshot.state,)), 503)
+
+    async def metrics(_: Request) -> Response:
+        return Response(telemetry.text(), headers={"content-type": CONTENT_TYPE})
+
+    return [Route("/-/healthy", healthy), Route("/-/ready", ready), Route("/metrics", metrics)]
+
+
+def _api(board: Board) -> list[Route]:
+    return [
+        _says("status", lambda: answers.status(board.latest()), {}, bare=True),
+        _says("history", lambda: answers.history(board.history()), {}),
+        _says("alerts", lambda **how: answers.alerts(board.latest(), **how), {"limit": rows}),
+        _says("streams", lambda **how: answers.streams(board.latest(), **how),
+              {"limit": rows, "sort": one_of(*SORTS), "group": str, "q": str}),
+        _says("coverage", lambda **how: answers.coverage(board.latest(), **how), {"limit": rows, "group": str}),
+    ]  # fmt: skip
+
+
+def _says(name: str, say: Callable[..., Mapping[str, Any]], known: Mapping[str, Read], bare: bool = False) -> Route:
+    """A route of the interface, which takes the ``known`` parameters; ``bare`` = without an envelope."""
+
+    async def answer(request: Request) -> Response:
+        said = say(**asked(request.query_params.multi_items(), known))
+        return _json(said if bare else {"status": "success", "data": said})
+
+    return Route(f"/api/v1/{name}", answer)
+
+
+def _json(value: object, code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(encode(value), code, headers, media_type="application/json")
+
+
+def _problem(code: int, what: str, headers: Mapping[str, str] | None = None) -> Response:
+    kind = _KINDS.get(code, "bad_data" if code < 500 else "internal")
+    return _json({"status": "error", "errorType": kind, "error": what}, code, headers)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    where = request.scope["path"]
+    told = {404: f"nothing is at {where}", 405: f"{where} does not take {request.method}"}
+    return _problem(error.status_code, told.get(error.status_code, error.detail), error.headers)
+
+
+async def _not_understood(_: Request, error: Exception) -> Response:
+    return _problem(400, str(error))
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    return _problem(500, f"heed failed to answer ({type(error).__name__}); its log says more")
