@@ -48,15 +48,17 @@ class TimeReader:
         """All of them at once; raises BadTime where one is bad or they are of mixed kinds: then read them singly."""
         if self._scale == 0:
             return self._texts(values)
-        times: npt.NDArray[Any] = np.array(values)
+        times = np.array(values)
         if times.dtype.kind == "i":
             _all_in_range(times, LAST // self._scale)
-            return self._scale * times.astype(np.int64)
+            counted: Times = times.astype(np.int64)
+            return counted * self._scale
         if times.dtype.kind == "f" and self._scale >= UNITS["ms"]:
             _all_in_range(times, LAST // self._scale - 1)
             whole = np.floor(times)  # apart from the fraction, so that neither loses digits
-            scaled = whole.astype(np.int64) * self._scale
-            return scaled + np.rint((times - whole) * self._scale).astype(np.int64)
+            full: Times = whole.astype(np.int64) * self._scale
+            rest: Times = np.rint((times - whole) * self._scale).astype(np.int64)
+            return full + rest
         raise BadTime("times of mixed kinds")
 
     def _text(self, value: object) -> int:

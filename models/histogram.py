@@ -23,6 +23,7 @@ Bools = npt.NDArray[np.bool_]
 
 TAIL = np.float32(0.02)  # share of the largest evidence that is taken for an exponential tail
 FULL = 60_000  # counts at which they are halved
+LEAST = 64  # the surprise's own counts are not halved below
 HALF_OCTAVE = math.log10(2) / 2  # width of a bin of evidence, in log10
 PRIOR = 20.0  # readings that the prior of the tail's index weighs
 _LOG10 = np.float32(math.log10(math.e))
@@ -44,10 +45,11 @@ def _tail(bins: int, rows: int) -> tuple[F32, F32]:
     return width, prior
 
 
-def refresh(hist: U16, base: I32) -> tuple[U8, Ix]:
+def refresh(hist: U16, base: I32, readings: I32) -> tuple[U8, Ix]:
     """Surprise at the edges, u8 [row, k, bins + 1], from hist [row, k, bins + 1]; row 0 is the surprise itself.
 
-    Changes ``hist`` and ``base`` [row, k], both in C order, in place where a range follows or counts are halved;
+    ``readings`` [k] of each stream: the surprise's own counts are halved when they are half of them, since a young
+    stream surprises more often than it will later. Changes ``hist`` and ``base`` [row, k], both in C order, in place where a range follows or counts are halved;
     the second result are those columns, as flat indices into [row, k].
     """
     rows, k, edges = hist.shape
@@ -56,9 +58,12 @@ def refresh(hist: U16, base: I32) -> tuple[U8, Ix]:
     sums = np.matmul(_sums(edges), h)
     knee = _knee(sums[:edges])
     moves = _moves(h, sums[0], knee, base)
-    changed = np.flatnonzero((moves != 0) | (sums[0] >= FULL))
+    full = np.full((rows, k), FULL)
+    full[0] = np.clip(readings // 2, LEAST, FULL)
+    halve = sums[0] >= full.reshape(-1)
+    changed = np.flatnonzero((moves != 0) | halve)
     if len(changed):
-        columns[changed] = _changed(columns[changed], moves[changed], sums[0, changed] >= FULL)
+        columns[changed] = _changed(columns[changed], moves[changed], halve[changed])
         base.reshape(-1)[changed] += moves[changed] << SHIFT
         sums[:, changed] = np.matmul(_sums(edges), columns[changed].astype(np.float32).T)
         knee[changed] = _knee(sums[:edges, changed])

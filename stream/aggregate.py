@@ -68,12 +68,12 @@ class OpenSteps:
         flat = row * self.total.shape[1] + slot
         total, count = self.total.reshape(-1), self.count.reshape(-1)
         how = self.how[slot]
+        sums: slice | npt.NDArray[np.bool_] = slice(None)
         if how.any():
             self._add_others(flat, how, ts, value)
             sums = (how == MEAN) | (how == SUM)
+        with np.errstate(over="ignore", invalid="ignore"):
             np.add.at(total, flat[sums], value[sums])
-        else:
-            np.add.at(total, flat, value)
         np.add.at(count, flat, np.int32(1))
 
     def _add_others(self, flat: Times, how: npt.NDArray[np.int8], ts: Times, value: Floats) -> None:
@@ -139,7 +139,7 @@ class Transforms:
         with np.errstate(all="ignore"):
             grown = np.where(value < before, value, value - before)
             ratio = np.log(value / before)
-        choices = [value, value - before, grown / seconds, np.where(np.isfinite(ratio), ratio, np.nan)]
+            choices = [value, value - before, grown / seconds, np.where(np.isfinite(ratio), ratio, np.nan)]
         out = np.where((how == 0) | seen, np.choose(how, choices), np.nan)
         now = slots[here]
         self.value[now], self.step[now], self.seen[now] = value[here], k, True

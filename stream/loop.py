@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from connectors.batch import Batch, PartitionTable
 from connectors.clock import Clock
@@ -15,10 +16,27 @@ FOREVER = 1 << 62  # ns: further than any clock goes
 Message = Mapping[str, object]
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far each partition has been read: by name, the first offset and the one to read next."""
+
+    starts: dict[str, int] = field(default_factory=dict)
+    positions: dict[str, int] = field(default_factory=dict)
+
+    def note(self, batch: Batch, names: Sequence[str]) -> None:
+        """Take in what a poll moved."""
+        for partition, offset in batch.positions.items():
+            name = names[partition]
+            if name not in self.starts:
+                own = batch.offset[batch.partition == partition]
+                self.starts[name] = int(own[0]) if own.size else offset
+            self.positions[name] = offset
+
+
 class Keeper(Protocol):
     """Who makes state durable (state.py), or nobody."""
 
-    def commit(self, now: int, messages: list[Message], positions: Mapping[str, int], urgent: bool) -> None:
+    def commit(self, now: int, messages: list[Message], progress: Progress, urgent: bool) -> None:
         """Keep what changed if it is time to, at once if ``urgent``; messages go to the sinks after that."""
         ...
 
@@ -52,7 +70,7 @@ class Loop:
     ) -> None:
         self._monitor, self._source, self._clock, self._partitions = monitor, source, clock, partitions
         self._keeper, self._tell, self._poll, self._recorder, self._hooks = keeper, tell, poll, recorder, hooks
-        self._positions: dict[str, int] = {}
+        self.progress = Progress()
         self._log = get()
         self.turns = 0
 
@@ -77,18 +95,12 @@ class Loop:
 
     def _finish(self, batch: Batch, now: int, turn: Turn) -> None:
         self.turns += 1
-        for partition, offset in batch.positions.items():
-            self._positions[self._partitions.names[partition]] = offset
+        self.progress.note(batch, self._partitions.names)
         for name, details in turn.notes:
             self._log.info(name, **details)
         messages = [self._tell(told) for told in turn.told]
-        self._keeper.commit(now, messages, self._positions, bool(turn.told))
+        self._keeper.commit(now, messages, self.progress, bool(turn.told))
         self._monitor.laps.lap("commit")
         for hook in self._hooks:
             hook(now)
         self._monitor.laps.lap("outputs")
-
-    @property
-    def positions(self) -> dict[str, Any]:
-        """Partition name to the next offset, of what has been taken in."""
-        return dict(self._positions)

@@ -300,7 +300,7 @@ class Sentinel:
         columns, slots = self._columns, slots_of(at, which)
         hist = columns.hist[:rows].take(slots, axis=1)  # unlike fancy indexing, always in C order
         base = columns.base[:rows].take(slots, axis=1)
-        edges, changed = histogram.refresh(hist, base)
+        edges, changed = histogram.refresh(hist, base, columns.counts[READINGS, slots])
         columns.edges[:rows, slots] = edges
         if len(changed):
             row, stream = np.divmod(changed, len(slots))

@@ -9,7 +9,7 @@ from connectors.outbox import Outbox
 from connectors.source import Source
 from connectors.store import Array, Commit, Store, StoreError
 from stream.log import get
-from stream.loop import Message
+from stream.loop import Message, Progress
 from stream.monitor import Monitor
 
 
@@ -19,12 +19,24 @@ class Passing:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox, self._count = outbox, 0
 
-    def commit(self, now: int, messages: list[Message], positions: Mapping[str, int], urgent: bool) -> None:
+    def commit(self, now: int, messages: list[Message], progress: Progress, urgent: bool) -> None:
         """Send at once."""
         for message in messages:
             for sink in self._outbox.sinks:
                 self._outbox.put([(self._count, sink, message)])
                 self._count += 1
+
+
+    def restore(self) -> dict[str, int]:
+        """There is nothing to take up again."""
+        return {}
+
+    def attach(self, source: Source) -> None:
+        """Nobody is told of anything."""
+
+    def close(self, now: int, progress: Progress) -> None:
+        """Deliver what is under way."""
+        self._outbox.close()
 
 
 class Durable:
@@ -38,13 +50,13 @@ class Durable:
         store: Store,
         monitor: Monitor,
         partitions: PartitionTable,
-        source: Source,
         outbox: Outbox,
         commit_every: int,
         checkpoint_every: int,
     ) -> None:
         self._store, self._monitor, self._partitions = store, monitor, partitions
-        self._source, self._outbox = source, outbox
+        self._source: Source | None = None
+        self._outbox = outbox
         self._commit_every, self._checkpoint_every = commit_every, checkpoint_every
         self._committed = self._checkpointed = 0
         self._starts: dict[str, int] = {}
@@ -53,19 +65,19 @@ class Durable:
         self._failing = False
         self._log = get()
 
-    def commit(self, now: int, messages: list[Message], positions: Mapping[str, int], urgent: bool) -> None:
+    def commit(self, now: int, messages: list[Message], progress: Progress, urgent: bool) -> None:
         """Alert state, ledger, what the gate learned, outbox and positions, in one transaction."""
         self._unsent += messages
-        new = {name: offset for name, offset in positions.items() if name not in self._starts}
+        new = {name: offset for name, offset in progress.starts.items() if name not in self._starts}
         if not (urgent or new or now - self._committed >= self._commit_every):
             return
         self._starts |= new
         self._committed = now
-        if self._write(self._small(positions, new)):
-            self._source.commit(positions)
+        if self._write(self._small(progress.positions, new)) and self._source is not None:
+            self._source.commit(progress.positions)
         self._checkpointed = self._checkpointed or now
         if now - self._checkpointed >= self._checkpoint_every:
-            self.checkpoint(now, positions)
+            self.checkpoint(now, progress.positions)
 
     def _small(self, positions: Mapping[str, int], new: Mapping[str, int]) -> Commit:
         parts, ledger = self._monitor.parts, self._monitor.parts.ledger
@@ -80,7 +92,7 @@ class Durable:
             "counters": self._monitor.counters(),
             "budget": None if parts.looks is None else parts.looks.budget.state(),
         }
-        columns = {"ledger.counts": counts, "ledger.total": total, "since": self._monitor.since}
+        columns: dict[str, Array] = {"ledger.counts": counts, "ledger.total": total, "since": self._monitor.since}
         columns |= {f"gate.{name}": column for name, column in parts.gate.learned().items()}
         send = [(sink, message) for message in self._unsent for sink in self._outbox.sinks]
         return Commit(dict(positions), dict(new), state, columns, send, list(self._sent))
@@ -119,17 +131,24 @@ class Durable:
         except StoreError as error:
             self._log.error("state.failed", error=str(error))
 
-    def close(self, now: int, positions: Mapping[str, int]) -> None:
+    def close(self, now: int, progress: Progress) -> None:
         """The last commit and checkpoint of an ordered stop, then what the sinks took meanwhile."""
-        if positions:
-            self.commit(now, [], positions, urgent=True)
-            self.checkpoint(now, positions)
+        if progress.positions:
+            self.commit(now, [], progress, urgent=True)
+            self.checkpoint(now, progress.positions)
         self._outbox.close()
         self._write(Commit(sent=self._sent + self._outbox.take_sent()))
         self._store.close()
 
+    def attach(self, source: Source) -> None:
+        """The source that is told what has become durable."""
+        self._source = source
+
     def restore(self) -> dict[str, int]:
-        """Take back both tiers; the positions to read on from: those of the evidence, or where it all began."""
+        """Take back both tiers; the positions to read on from: those of the evidence, or where it all began.
+
+        Call it before the sources are made, which may give streams their slots at once.
+        """
         starts = self._store.start_positions()
         self._starts = dict(starts)
         positions = starts | self._restore_large()

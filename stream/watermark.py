@@ -105,12 +105,15 @@ class Watermarks:
         """The clock's time (ns) at which the watermark is at ``time`` if no reading comes; None: it needs a reading."""
         far = -NEVER
         heard = self._known & (self._high > NEVER)
-        moves = np.where(heard & self._at_end, time + self.lateness + (self._high_at - self._high), far)
+        waits = heard & self._at_end
+        moves = np.where(waits, time + self.lateness + (self._high_at - self._high), far)
         moves = np.where(heard & (self._high - self.lateness >= time), NEVER, moves)
         leaves = np.where(self._at_end & (self._high == NEVER), NEVER, self._heard + self._idle + 1)
-        held = np.minimum(moves, leaves)[self._known]
-        found = max(int(held.max(initial=NEVER)), int(moves[self._known].min(initial=far)))
-        return None if found >= far else found
+        found = int(np.minimum(moves, leaves).max(where=self._known, initial=NEVER))
+        if (leaves <= found).all(where=self._known):  # all are idle then
+            last = moves.min(where=waits, initial=far) if waits.any() else moves.max(where=heard, initial=NEVER)
+            found = max(found, int(last))
+        return found if NEVER < found < far else None
 
     def reach(self, time: int) -> None:
         """All that ends by ``time`` (ns) is closed, whatever the partitions say: they are drained."""

@@ -257,13 +257,13 @@ class Windows:
 
     def _close_until(self, mark: int | None) -> Iterator[Tick]:
         """Close steps up to the watermark; without one, all that hold a reading."""
-        queue: list[tuple[int, int]] = []
+        queue: list[tuple[int, int, int]] = []  # end, step (of those that end together), number of the lane
         for number, lane in enumerate(self.lanes):
             if lane.slots.size and lane.next is not None:
-                queue.append((lane.end_of(lane.next), number))
+                queue.append((lane.end_of(lane.next), lane.step, number))
         heapq.heapify(queue)
         while queue:
-            end, number = heapq.heappop(queue)
+            end, _, number = heapq.heappop(queue)
             lane = self.lanes[number]
             k = lane.next
             assert k is not None
@@ -279,7 +279,7 @@ class Windows:
                 yield tick
             else:
                 self._skip(lane, k, lane.top if mark is None else lane.last_before(mark))
-            heapq.heappush(queue, (lane.end_of(lane.closed + 1), number))
+            heapq.heappush(queue, (lane.end_of(lane.closed + 1), lane.step, number))
 
     def _live(self, lane: Lane, k: int) -> Ints:
         """Streams of a lane that have begun by step ``k``, and have not been drained before it."""

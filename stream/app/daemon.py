@@ -93,9 +93,12 @@ class Daemon:
         self.outbox = Outbox(sinks_of(settings))
         cost, recorder = self._cost(options, stack)
         self.monitor = monitor_of(settings, self.world, rules, self.scorer, cost)
+        self.keeper = self._keeper(store)
+        positions = self.keeper.restore()
         self.source, self.sources = sources_of(settings, self.world, _instance(store) if store else None)
         stack.callback(self.source.close)
-        self.keeper = self._keeper(store)
+        self.source.seek(positions)
+        self.keeper.attach(self.source)
         address = split_address(settings.server.listen) if options.web and settings.server.listen != "none" else None
         board = stack.enter_context(publisher(self.monitor, settings, self.outbox, address, self.scorer, self.sources))
         self._board = board
@@ -120,11 +123,7 @@ class Daemon:
         if store is None:
             return Passing(self.outbox)
         state = self.settings.state
-        keeper = Durable(
-            store, self.monitor, self.world.partitions, self.source, self.outbox, state.commit, state.checkpoint
-        )
-        self.source.seek(keeper.restore())
-        return keeper
+        return Durable(store, self.monitor, self.world.partitions, self.outbox, state.commit, state.checkpoint)
 
     def catch_signals(self) -> None:
         """SIGTERM and SIGINT end the run in order; SIGHUP is not a reason to die."""
@@ -144,10 +143,7 @@ class Daemon:
         finally:
             get().info("daemon.draining")
             self._board.draining()
-            if isinstance(self.keeper, Durable):
-                self.keeper.close(self.world.clock.now(), self.loop.positions)
-            else:
-                self.outbox.close()
+            self.keeper.close(self.world.clock.now(), self.loop.progress)
 
 
 _NO_RELOAD = "a running daemon does not take a changed configuration yet: restart it"

@@ -108,6 +108,7 @@ class Driver:
         self.settings, self.table, self._refused = settings, StreamTable(), refused
         self.windows = Windows(limits.size, limits.lateness, limits.future, limits.idle, limits.ttl)
         self.left: list[tuple[str, ...]] = []  # names let go, by occasion
+        self.story: list[Frame | tuple[str, ...]] = []  # frames, and names let go between them
 
     def turn(self, poll: Poll) -> list[Frame]:
         names = {r.name for r in poll.readings}
@@ -120,6 +121,7 @@ class Driver:
         frames = []
         for tick in chain(self.windows.ticks(poll.now), self.windows.end(poll.ended)):
             frames.append(self._frame(tick))
+            self.story.append(frames[-1])
             self._let_go()
         self._let_go()
         return frames
@@ -143,6 +145,7 @@ class Driver:
         leave, anew = self.windows.gone()
         if leave.size or anew.size:
             self.left.append(tuple(sorted(self.table.names[slot] for slot in [*leave, *anew])))
+            self.story.append(self.left[-1])
         if leave.size:
             self.windows.release(leave)
             self.table.release(leave.tolist())
@@ -184,8 +187,9 @@ class Reference:
         self._partitions: dict[int, _Partition] = {}
         self._lanes: list[tuple[int, int]] = []
         self._closed: dict[tuple[int, int], int] = {}
-        self._kept: list[tuple[Reading, int]] = []  # with the number of its step
+        self._kept: dict[str, dict[int, list[Reading]]] = {}  # by stream and step
         self._begin: dict[str, int] = {}  # streams that there are, and the step after which they began
+        self._left_at: dict[str, int] = {}  # streams that left, and the last step closed then
         self._since: dict[str, int] = {}  # those without a reading: from when they have been waiting for one
         self._from: dict[str, int] = {}  # the partition that brought a stream's newest reading
         self._ending: set[str] = set()
@@ -203,9 +207,7 @@ class Reference:
                 part.known, part.heard = True, max(part.heard, poll.now)
         for p, part in self._partitions.items():
             part.at_end = p in poll.at_end
-        for reading in poll.readings:
-            if reading.name not in self._refused:
-                self._meet(reading.name)
+        self._meet({r.name for r in poll.readings if r.name not in self._refused})
         before = {p: max(part.offsets, default=-1) for p, part in self._partitions.items()}
         highest = {p: -1 for p in before}
         kept_from = self.mark
@@ -221,9 +223,9 @@ class Reference:
         self._let_go()
         return frames
 
-    def _meet(self, name: str) -> None:
-        if name not in self._begin:
-            self._begin[name] = NEVER
+    def _meet(self, names: set[str]) -> None:
+        for name in sorted(names - self._begin.keys()):
+            self._begin[name] = self._left_at.get(name, NEVER)
             if self._lane(name) not in self._lanes:
                 self._lanes.append(self._lane(name))
 
@@ -248,7 +250,7 @@ class Reference:
             if _end(lane, k) <= mark or k <= self._closed.get(lane, NEVER):
                 reason = "late"
             else:
-                self._kept.append((reading, k))
+                self._kept.setdefault(reading.name, {}).setdefault(k, []).append(reading)
         if reason is not None:
             self.counts[reason] += 1
 
@@ -295,12 +297,12 @@ class Reference:
 
     def _close(self, mark: int | None) -> Iterator[Frame]:
         while True:
-            ready = [(_end(lane, k), n, k) for n, lane in enumerate(self._lanes) if (k := self._next(lane, mark)) is not None]
+            ready = [(_end(lane, k), lane, k) for lane in self._lanes if (k := self._next(lane, mark)) is not None]
             if not ready:
                 return
-            end, n, k = min(ready)
-            frame = self._frame(self._lanes[n], k)
-            self._closed[self._lanes[n]] = k
+            end, lane, k = min(ready)
+            frame = self._frame(lane, k)
+            self._closed[lane] = k
             if frame is not None:
                 self.mark = max(self.mark, end)
                 yield frame
@@ -312,7 +314,7 @@ class Reference:
         closed = self._closed.get(lane, NEVER)
         open_steps = [k for name in names for k in self._steps(name) if k > closed]
         alive = [name for name in names if any(k <= closed for k in self._steps(name))]
-        top = max((k for r, k in self._kept if self._lane(r.name) == lane), default=NEVER)
+        top = max((k for name, steps in self._kept.items() if self._lane(name) == lane for k in steps), default=NEVER)
         k = closed + 1 if alive else min(open_steps, default=None)
         if k is None:
             return None
@@ -320,7 +322,7 @@ class Reference:
 
     def _steps(self, name: str) -> list[int]:
         """The steps of a stream's life that have readings."""
-        return [k for r, k in self._kept if r.name == name and k > self._begin[name]]
+        return [k for k in self._kept.get(name, ()) if k > self._begin[name]]
 
     def _frame(self, lane: tuple[int, int], k: int) -> Frame | None:
         rows = {}
@@ -330,7 +332,7 @@ class Reference:
                 rows[name] = self._row(name, k)
         if not rows:
             return None
-        here = [r for r, at in self._kept if at == k and self._lane(r.name) == lane]
+        here = [r for name, steps in self._kept.items() if self._lane(name) == lane for r in steps.get(k, ())]
         due = _end(lane, k) + self._limits.lateness + self._delay
         arrived = max((r.arrived for r in here), default=0)
         backlog = all(r.backlog for r in here) if here else due <= self._behind_until
@@ -352,8 +354,8 @@ class Reference:
         setting = self._settings[name]
         out: dict[int, float] = {}
         before: tuple[int, float] | None = None
-        for k in sorted({k for k in self._steps(name) if k <= now}):
-            raw = _aggregate(setting.aggregate, [r for r, at in self._kept if r.name == name and at == k])
+        for k in sorted(k for k in self._steps(name) if k <= now):
+            raw = _aggregate(setting.aggregate, self._kept[name][k])
             if not math.isfinite(raw):
                 continue
             value = _transform(setting, before, (k, raw))
@@ -367,7 +369,7 @@ class Reference:
         share = min(1.0, max(seconds / 60, 1 / 64))
         rate = 0.0
         for k in range(first, now + 1):
-            new = sum(1 for r, at in self._kept if r.name == name and at == k) / seconds
+            new = len(self._kept[name].get(k, ())) / seconds
             rate = rate + share * (new - rate) if sum(1 for h in heard if h <= k) > 1 else new
         return rate
 
@@ -382,7 +384,7 @@ class Reference:
             self._begin[name] = self._closed.get(lane, NEVER)
             self._since.pop(name, None)
             if not self._steps(name):
-                del self._begin[name]
+                self._left_at[name] = self._begin.pop(name)
                 self._ending.discard(name)
                 self._from.pop(name, None)
 

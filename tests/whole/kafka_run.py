@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from typing import Any
 
 from kafka import KafkaConsumer
 from kafka.admin import KafkaAdminClient
+
+from connectors.store import Store
 
 HERE = Path(__file__).parent
 TOPICS = ("plant", "roads", "markets")
@@ -72,6 +75,38 @@ def start_heed(config: Path, log: Path, each: float = 0.0) -> subprocess.Popen[b
 def stop(process: subprocess.Popen[bytes], patience_s: float = 30) -> int:
     process.send_signal(signal.SIGTERM)
     return process.wait(patience_s)
+
+
+def wait_until_read(heed: subprocess.Popen[bytes], state: Path, patience_s: int = 180) -> None:
+    """Until a daemon has read its topics to their end: its committed positions stop moving for some seconds."""
+    before, still = -1, 0
+    for _ in range(patience_s):
+        time.sleep(1)
+        total = positions(state)
+        still = still + 1 if total == before and total > 0 else 0
+        before = total
+        if still >= 5 or heed.poll() is not None:
+            return
+    raise AssertionError(f"not read to the end: {before}")
+
+
+def positions(state: Path) -> int:
+    """Records read, as committed; 0 before there is a state."""
+    try:
+        with sqlite3.connect(f"file:{state / 'state.db'}?mode=ro", uri=True) as db:
+            return int(db.execute("SELECT coalesce(sum(next_offset), 0) FROM positions").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+def ledger(state: Path) -> dict[str, list[int]]:
+    """Counts by outcome of every stream, as committed."""
+    store = Store(state)
+    try:
+        names, counts = store.part("ledger"), store.columns("ledger.")["counts"]
+        return {name: counts[:, i].tolist() for i, name in enumerate(names)}
+    finally:
+        store.close()
 
 
 def last_words(log: Path) -> dict[str, Any]:

@@ -1,0 +1,112 @@
+"""A run that is broken off anywhere and taken up again tells the same as one that is not."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from connectors.batch import SECOND
+from connectors.clock import ReplayClock
+from connectors.outbox import Outbox
+from connectors.store import Store
+from connectors.synthetic import DEMO_FAULTS, SyntheticSource
+from connectors.synthetic import World as Synthetic
+from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of
+from stream.loop import Loop
+from stream.monitor import Monitor
+from stream.settings import Settings, from_mapping
+from stream.state import Durable
+from stream.telling import teller
+
+STEPS = 700
+
+
+class Kept:
+    """A sink that keeps what it is sent."""
+
+    name = "kept"
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+
+    def send(self, messages: Sequence[Any]) -> None:
+        self.messages += messages
+
+    def close(self) -> None:
+        pass
+
+
+def made() -> Synthetic:
+    world = Synthetic(40, 2, group_size=(6, 10))
+    world.plan(world.start_ns + 300 * SECOND // 4, world.start_ns + STEPS * SECOND // 4, DEMO_FAULTS, 12, gap_steps=40)
+    return world
+
+
+class Run:
+    """One process's life: from what the folder holds, for some turns."""
+
+    def __init__(self, folder: Path, settings: Settings, sink: Kept) -> None:
+        synthetic = made()
+        self.clock = ReplayClock(synthetic.start_ns)
+        self.world = world_of(self.clock, settings)
+        table, partitions = self.world.table, self.world.partitions
+        scorer = scorer_of(settings)
+        self.monitor: Monitor = monitor_of(settings, self.world, rules_of(settings, None), scorer, Cost((0.0, 0.0)))
+        self.outbox = Outbox({"kept": sink})
+        self.store = Store(folder)
+        self.keeper = Durable(self.store, self.monitor, partitions, self.outbox, SECOND, 40 * SECOND)
+        positions = self.keeper.restore()
+        end = synthetic.start_ns + STEPS * SECOND // 4
+        self.source = SyntheticSource(synthetic, table, partitions, self.clock, end_ns=end)
+        self.source.seek(positions)
+        tell = teller(table, scorer)
+        self.loop = Loop(self.monitor, self.source, self.clock, partitions, self.keeper, tell)
+
+    def turns(self, n: int) -> None:
+        for _ in range(n):
+            if not self.source.done:
+                self.loop.turn()
+
+    def die(self) -> None:
+        """As after kill -9: nothing is committed, nothing is delivered that was not."""
+        self.outbox.close()
+        self.store.close()
+
+    def end(self) -> None:
+        self.loop.run()
+        self.keeper.close(self.clock.now(), self.loop.progress)
+
+
+def settings(model: str) -> Settings:
+    return from_mapping({"model": {"name": model}})
+
+
+def told(sink: Kept) -> set[tuple[str, str, str]]:
+    return {(m["fingerprint"], m["starts_at"], m["status"]) for m in sink.messages}
+
+
+@pytest.mark.parametrize("model", ["none", "builtin"])
+def test_a_run_killed_anywhere_tells_the_same_alerts_and_counts_the_same_windows(tmp_path: Path, model: str) -> None:
+    whole_sink, sink = Kept(), Kept()
+    whole = Run(tmp_path / "whole", settings(model), whole_sink)
+    whole.end()
+    rng = random.Random(3)
+    for _ in range(8):
+        run = Run(tmp_path / "killed", settings(model), sink)
+        run.turns(rng.randrange(20, 260))
+        run.die()
+    run = Run(tmp_path / "killed", settings(model), sink)
+    run.end()
+
+    assert len(told(whole_sink)) > 10
+    assert told(sink) == told(whole_sink)
+    assert run.monitor.parts.ledger.windows() == whole.monitor.parts.ledger.windows()
+    assert run.monitor.parts.windows.counts == whole.monitor.parts.windows.counts
+    ours, theirs = run.monitor.parts.sentinel.columns(), whole.monitor.parts.sentinel.columns()
+    for name in theirs:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
