@@ -198,7 +198,7 @@ def advance(means: F32, x: F32, rates: F32, out: F32) -> None:
 def excess(reals: F32, x: F32) -> F32:
     """How far x lies outside the range so far, in units of its width."""
     low, high = reals[LOW], reals[HIGH]
-    outside = x - high
+    outside: F32 = x - high
     np.maximum(outside, low - x, out=outside)
     np.maximum(outside, 0, out=outside)
     width = high - low

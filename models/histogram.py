@@ -49,8 +49,8 @@ def refresh(hist: U16, base: I32, readings: I32) -> tuple[U8, Ix]:
     """Surprise at the edges, u8 [row, k, bins + 1], from hist [row, k, bins + 1]; row 0 is the surprise itself.
 
     ``readings`` [k] of each stream: the surprise's own counts are halved when they are half of them, since a young
-    stream surprises more often than it will later. Changes ``hist`` and ``base`` [row, k], both in C order, in place where a range follows or counts are halved;
-    the second result are those columns, as flat indices into [row, k].
+    stream surprises more often than it will later. Changes ``hist`` and ``base`` [row, k], both in C order, in place
+    where a range follows or counts are halved; the second result are those columns, as flat indices into [row, k].
     """
     rows, k, edges = hist.shape
     columns = hist.reshape(rows * k, edges)

@@ -19,7 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 config_app = typer.Typer(help="What can be configured, what is, and an example.", no_args_is_help=True)
-model_app = typer.Typer(help="The models: what they are, whether they are whole, training and export.", no_args_is_help=True)
+model_app = typer.Typer(help="Models: what they are, whether they are whole, training, export.", no_args_is_help=True)
 bench_app = typer.Typer(help="Speed and memory, measured beside named peers.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(model_app, name="model")
@@ -28,6 +28,7 @@ app.add_typer(bench_app, name="bench")
 ConfigFile = Annotated[str | None, typer.Option("-c", "--config", help="Configuration file or directory.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Override one key: a.b=c. May be repeated.")]
 Output = Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="For people, or for programs.")]
+ModelFolder = Annotated[str | None, typer.Argument(help="A model's folder; the shipped one by default.")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="The least level of log lines.")
 ]
@@ -55,8 +56,8 @@ def _fails_well(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _exit_code(error: Exception) -> int | None:
     kinds = {
-        "ConfigError": CONFIG, "RuleError": CONFIG, "RuleFileError": CONFIG, "ModelError": CONFIG, "SourceError": UNAVAILABLE,
-        "SinkError": IO, "StoreError": IO, "WebError": UNAVAILABLE,
+        "ConfigError": CONFIG, "ModelError": CONFIG, "SourceError": UNAVAILABLE, "WebError": UNAVAILABLE,
+        "SinkError": IO, "StoreError": IO,
     }  # fmt: skip
     found = next((kinds[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in kinds), None)
     return IO if found is None and isinstance(error, OSError) else found
@@ -115,7 +116,7 @@ def replay(
     labels: Annotated[str | None, typer.Option(help="Known faults (CSV or JSON) to account for.")] = None,
     alerts: Annotated[str | None, typer.Option(help="Alerts as JSON lines to this file, - = standard output.")] = None,
     scores: Annotated[str | None, typer.Option(help="Scores of every stream and step to this Parquet file.")] = None,
-    decisions: Annotated[str | None, typer.Option(help="What was decided of every window to this Parquet file.")] = None,
+    decisions: Annotated[str | None, typer.Option(help="What was decided of each window to this Parquet file.")] = None,
     summary: Annotated[str | None, typer.Option(help="The summary JSON to this file, - = standard output.")] = None,
     digest: Annotated[bool, typer.Option("--digest", help="Print the digest of scores, decisions and alerts.")] = False,
     output: Output = "table",
@@ -185,7 +186,7 @@ def config_generate(
 
 @model_app.command("info")
 @_fails_well
-def model_info(path: Annotated[str | None, typer.Argument(help="A model's folder; the shipped one by default.")] = None) -> None:
+def model_info(path: ModelFolder = None) -> None:
     """What a model says of itself: its card."""
     from stream.app.model import info
 
@@ -194,7 +195,7 @@ def model_info(path: Annotated[str | None, typer.Argument(help="A model's folder
 
 @model_app.command("verify")
 @_fails_well
-def model_verify(path: Annotated[str | None, typer.Argument(help="A model's folder; the shipped one by default.")] = None) -> None:
+def model_verify(path: ModelFolder = None) -> None:
     """Whether a model is whole: digests, shapes, and its own probe."""
     from stream.app.model import verify
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ class Lags:
         self._bins = np.zeros(_EDGES.size + 1, np.int64)
         self._slices: deque[tuple[int, npt.NDArray[np.int64], float]] = deque()
         self._max = 0.0
+        self.sum = 0.0  # seconds, all windows together
 
     def add(self, now: int, seconds: float, windows: int) -> None:
         """``windows`` verdicts had this lag at ``now`` (ns)."""
@@ -25,6 +27,7 @@ class Lags:
             return
         at = int(np.searchsorted(_EDGES, seconds, side="left"))
         self._bins[at] += windows
+        self.sum += seconds * windows
         self._max = max(self._max, seconds)
         part = now // (MINUTE // 12)
         if not self._slices or self._slices[-1][0] != part:
@@ -38,6 +41,12 @@ class Lags:
     def summary(self) -> dict[str, float]:
         """p50, p99 and max over all, seconds; a percentile is the upper edge of its bin (within 1 %)."""
         return _summary(self._bins, self._max)
+
+    def cumulative(self, edges: Sequence[float]) -> tuple[int, ...]:
+        """How many had at most each of ``edges`` seconds (within 1 %), and how many there were in all."""
+        below = np.cumsum(self._bins)
+        at = np.searchsorted(_EDGES, edges, side="right") - 1
+        return (*below[at].tolist(), int(below[-1]))
 
     def recent(self) -> dict[str, float]:
         """The same over the last minute."""

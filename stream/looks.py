@@ -13,6 +13,7 @@ from connectors.clock import Clock
 from models.contract import F32, Look, ModelError, Scorer, Verdict
 from stream.budget import Budget
 from stream.groups import Groups
+from stream.lag import Lags
 from stream.lane import Tick
 from stream.sentinel import Sentinel
 from stream.windows import Windows
@@ -49,7 +50,7 @@ class Looks:
         self.scorer, self.budget = scorer, budget
         self._windows, self._sentinel, self._groups, self._clock = windows, sentinel, groups, clock
         self._own_units = not getattr(scorer, "normalised", True)
-        self.seconds = 0.0  # what all chunks cost, by the clock
+        self.durations = Lags()  # of the chunks, by the clock
 
     def look(self, tick: Tick, slots: Ints, deadline: int) -> Looked:
         """Look at ``slots`` in their order until the deadline (ns) stops it; the result may cover only the first."""
@@ -68,7 +69,7 @@ class Looks:
                 break
             after = self._clock.now()
             self.budget.spend(rows, (after - before) / 1e9)
-            self.seconds += (after - before) / 1e9
+            self.durations.add(after, (after - before) / 1e9, 1)
             before, done = after, done + rows
         return Looked(*_joined(parts), explained, failed)
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from connectors.batch import Batch, Ints, StreamTable
 from connectors.clock import Clock, Laps
 from models.contract import F32
+from stream.budget import Budget
 from stream.gate import Gate
 from stream.groups import Groups
 from stream.lag import Lags
@@ -30,6 +31,7 @@ from stream.verdict import BY_FULL, BY_SENTINEL, Verdicts, nothing_said
 from stream.windows import Windows
 
 WARM = 100  # steps with a reading before a stream is judged
+MINUTE = 60_000_000_000  # ns
 SUSPECT = 1.0  # sentinel scores from here on make a stream suspect
 _COUNTERS = ("violations", "longest_unseen", "accepted", "model_errors")
 Bools = npt.NDArray[np.bool_]
@@ -92,6 +94,11 @@ class Monitor:
         self.judge_from = 0  # event time before which the monitor learns and judges nothing, ns
         self.streams_seen = 0
         self.groups_seen: set[str] = set()
+        self.heard = False  # a source has said something of a partition
+        self.source_counts: dict[str, int] = {}  # what sources counted: records, undecodable, ...
+        self.unseen = 0  # ns: the longest time without a full look among the streams judged last
+        self._notes: list[tuple[str, dict[str, Any]]] = []
+        self._warned = 0  # when a breach of blind was last said, ns
         self.behind = False  # the last tick held readings that had waited before heed could read
         self.observers: list[Callable[[Verdicts], None]] = []
         self.latest = _Latest()
@@ -101,6 +108,7 @@ class Monitor:
         """Take in one poll at ``now`` (ns) and judge the frames that event time has closed."""
         turn = Turn()
         self.laps.start()
+        self._hear(batch)
         self._begin_streams(turn)
         self.parts.windows.add(batch, now)
         self.laps.lap("windows")
@@ -108,8 +116,15 @@ class Monitor:
             self._tick(tick, now, turn)
             self._let_go(tick.end, turn)
         self._let_go(now, turn)
+        turn.notes += self._notes
+        self._notes = []
         self.laps.lap("windows")
         return turn
+
+    def _hear(self, batch: Batch) -> None:
+        self.heard = self.heard or bool(batch.positions or batch.at_end or len(batch))
+        for reason, n in batch.counts.items():
+            self.source_counts[reason] = self.source_counts.get(reason, 0) + n
 
     # -- streams come and go
 
@@ -242,9 +257,16 @@ class Monitor:
             self._admit_and_look(verdicts, ready, anchor)
         lag = max(0, self.parts.clock.now() - anchor)
         if self.parts.looks is not None:
-            self.parts.looks.budget.frame_done(lag)
+            self._end_frame(self.parts.looks.budget, lag)
         (self.catching_up if tick.backlog else self.lags).add(now, lag / 1e9, tick.slots.size)
         self.laps.lap("model")
+
+    def _end_frame(self, budget: Budget, lag: int) -> None:
+        was = budget.load.overloaded
+        budget.frame_done(lag)
+        if budget.load.overloaded != was:
+            name = "budget.recovered" if was else "budget.overloaded"
+            self._notes.append((name, {"demand_over_capacity": round(budget.load.ratio, 2)}))
 
     def _admit_and_look(self, verdicts: Verdicts, ready: npt.NDArray[np.intp], anchor: int) -> None:
         parts, looks, tick = self.parts, self.parts.looks, verdicts.tick
@@ -298,7 +320,17 @@ class Monitor:
         missed = admission.breaching & (verdicts.outcome[ready] != FULL)
         self.violations += int(np.count_nonzero(missed))
         unseen = verdicts.tick.start - self.since[verdicts.tick.slots[ready]]
-        self.longest_unseen = max(self.longest_unseen, int(unseen.max()))
+        self.unseen = int(unseen.max())
+        self.longest_unseen = max(self.longest_unseen, self.unseen)
+        if missed.any():
+            self._warn(verdicts.tick.end, int(np.count_nonzero(missed)))
+
+    def _warn(self, time: int, streams: int) -> None:
+        """Say that blind is not kept, at most once a minute of event time."""
+        if time - self._warned >= MINUTE:
+            self._warned = time
+            told = {"streams": streams, "in_all": self.violations, "unseen_s": self.unseen / 1e9}
+            self._notes.append(("guarantee.violated", told))
 
     # -- rules
 

@@ -98,9 +98,10 @@ def _carried(settings: Settings, fixed: float, each: float, step: int) -> Findin
     looks = Budget(settings.budget.latency, (fixed, each)).capacity(seconds)
     blind = blind_kept(settings.budget.blind, settings.windows.every, step)
     streams = looks * (blind // frame)
+    latency = format_duration(settings.budget.latency)
     said = (
-        f"at steps of {format_duration(step)}: {looks:,} looks a frame within {format_duration(settings.budget.latency)}; "
-        f"up to {looks:,} streams nothing is shed, up to {streams:,} none is unseen for longer than {format_duration(blind)}"
+        f"at steps of {format_duration(step)}: {looks:,} looks a frame within {latency}; up to {looks:,} streams "
+        f"nothing is shed, up to {streams:,} none is unseen for longer than {format_duration(blind)}"
     )
     limit = settings.limits.streams
     if streams >= limit:

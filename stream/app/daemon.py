@@ -17,12 +17,13 @@ from connectors.store import Commit, Store
 from models.contract import Scorer
 from stream import __version__
 from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of
-from stream.app.publish import publisher
+from stream.app.publish import Publisher, publisher
 from stream.app.record import Recorder, recorder_to
 from stream.app.sinks import sinks_of
 from stream.app.sources import problems_of, sources_of
 from stream.log import get, setup
-from stream.loop import Loop
+from stream.loop import Loop, Message
+from stream.monitor import Told
 from stream.settings import Settings, findings, load, split_address
 from stream.state import Durable, Passing
 from stream.telling import teller
@@ -102,7 +103,7 @@ class Daemon:
         address = split_address(settings.server.listen) if options.web and settings.server.listen != "none" else None
         board = stack.enter_context(publisher(self.monitor, settings, self.outbox, address, self.scorer, self.sources))
         self._board = board
-        tell = teller(self.world.table, self.scorer)
+        tell = _and_show(teller(self.world.table, self.scorer), board)
         self.loop = Loop(
             self.monitor, self.source, clock, self.world.partitions, self.keeper, tell, POLL, recorder,
             (board.publish, _Watch(self.sources, self.outbox).look),
@@ -144,6 +145,17 @@ class Daemon:
             get().info("daemon.draining")
             self._board.draining()
             self.keeper.close(self.world.clock.now(), self.loop.progress)
+
+
+def _and_show(tell: Callable[[Told], Message], board: Publisher) -> Callable[[Told], Message]:
+    """Messages also go to the page."""
+
+    def told(change: Told) -> Message:
+        message = tell(change)
+        board.tell(message)
+        return message
+
+    return told
 
 
 _NO_RELOAD = "a running daemon does not take a changed configuration yet: restart it"

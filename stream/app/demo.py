@@ -102,13 +102,14 @@ class Demo:
     def _sink(self) -> Sink:
         return JsonlSink("-") if self.options.output == "json" else ConsoleSink(sys.stdout)
 
-    def loop(self, hooks: tuple[Callable[[int], None], ...]) -> Loop:
+    def loop(self, hooks: tuple[Callable[[int], None], ...], also: Callable[[Message], None]) -> Loop:
         """The loop, with what is to be called after each turn."""
         tell = teller(self.world.table, self.scorer)
 
         def told(change: Told) -> Message:
             message = tell(change)
             self.tally.tell(message)
+            also(message)
             return message
 
         keeper = Passing(self.outbox)
@@ -147,7 +148,7 @@ def run_demo(options: DemoOptions) -> None:
         status = stack.enter_context(Status(console, demo.monitor, board.url, options.output == "table"))
         _install_stop(demo)
         demo.plan(demo._planned)
-        loop = demo.loop((status.show, board.publish))
+        loop = demo.loop((status.show, board.publish), board.tell)
         _warm_up(demo, loop, status)
         _say_what(console, demo, board.url)
         _live(demo, loop)
@@ -177,7 +178,7 @@ def _warm_up(demo: Demo, loop: Loop, status: Status) -> None:
 
 def _say_what(console: Console, demo: Demo, url: str | None) -> None:
     about = [
-        f"{len(demo.synthetic)} streams in {len(demo.monitor.groups_seen)} groups, {STEP / SECOND:g} s a step, live now."
+        f"{len(demo.synthetic)} streams in {len(demo.monitor.groups_seen)} groups, a step of {STEP / SECOND:g} s, live."
     ]
     if demo.each:
         burnt = seconds(demo.each) if demo.each >= 0.01 else f"{demo.each * 1000:.1f} ms"

@@ -66,7 +66,7 @@ def scorer_of(settings: Settings) -> Scorer | None:
 
 
 def rules_of(settings: Settings, config: Path | None) -> list[Rule]:
-    """The rules of the files that the settings name (relative to the config file); where there is none, built-in ones."""
+    """The rules of the files that the settings name (relative to the config file); without any, the built-in ones."""
     paths = rule_paths(settings, config.parent if config else Path())
     return load_rules(paths) if paths else built_in()
 

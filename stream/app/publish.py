@@ -2,27 +2,187 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+
+import numpy as np
 
 from connectors.outbox import Outbox
 from connectors.source import Source
 from models.contract import Scorer
+from stream import __version__
+from stream.app.sources import lags_of, problems_of
+from stream.lag import Lags
+from stream.ledger import FULL, GAP, LITE, WARMUP
+from stream.loop import Message
 from stream.monitor import Monitor
+from stream.rules.message import message
 from stream.settings import Settings
+from stream.telemetry import INFERENCE_EDGES, LAG_EDGES, Build, Figures, Histogram
+from stream.web.snapshot import Board, Snapshot, State, Streams
+
+EVERY = 250_000_000  # ns between two snapshots
+MINUTE = 60_000_000_000  # ns
+RECENT = 50  # alert messages
 
 
 class Publisher:
-    """Publishes nothing yet."""
+    """Makes snapshots after turns, when it is time to; ``url`` is where the page is, None without one."""
 
-    url: str | None = None
+    def __init__(
+        self, monitor: Monitor, settings: Settings, outbox: Outbox, scorer: Scorer | None, sources: Mapping[str, Source]
+    ) -> None:
+        self.board = Board()
+        self.url: str | None = None
+        self._monitor, self._settings, self._outbox = monitor, settings, outbox
+        self._scorer, self._sources = scorer, dict(sources)
+        self._published, self._draining = 0, False
+        self._firing: dict[str, Message] = {}
+        self._recent: deque[Message] = deque(maxlen=RECENT)
+        self._minute: deque[tuple[int, int, int]] = deque()  # time, windows looked at, windows judged
 
-    def publish(self, now: int) -> None:
-        """After a turn."""
+    def tell(self, said: Message) -> None:
+        """An alert changed."""
+        self._recent.appendleft(said)
+        if said["status"] == "firing":
+            self._firing[str(said["fingerprint"])] = said
+        else:
+            self._firing.pop(str(said["fingerprint"]), None)
+
+    def restore(self) -> None:
+        """After a restart: what fires since before."""
+        for change in self._monitor.parts.alerts.firing():
+            self._firing[change.fingerprint] = message(change)
 
     def draining(self) -> None:
         """The run ends."""
+        self._draining = True
+        self.publish(self._published + EVERY)
+
+    def publish(self, now: int) -> None:
+        """After a turn at ``now`` (ns)."""
+        if now - self._published < EVERY:
+            return
+        self._published = now
+        state = self._state()
+        reasons = self._reasons(state)
+        lag = self._monitor.lags.recent()
+        budget = self._monitor.latency / 1e9
+        self.board.publish(
+            Snapshot(
+                state=state,
+                time=now,
+                ready=not reasons,
+                reasons=reasons,
+                summary=self._monitor.summary() | {"lag": lag, "state": state},
+                alerts=tuple(self._firing.values()),
+                recent=tuple(self._recent),
+                incidents_open=len(self._monitor.parts.incidents),
+                lag_now=lag["p99"],
+                budget_seconds=budget,
+                streams=self._streams(),
+                figures=self._figures(lag["p99"] / budget, self._coverage(now)),
+            )
+        )
+
+    def _state(self) -> State:
+        if self._draining:
+            return "draining"
+        if not self._monitor.heard:
+            return "starting"
+        if self._monitor.behind:
+            return "catching_up"
+        known = self._monitor.latest.outcome
+        judged = np.count_nonzero(known >= 0)
+        return "warming" if 2 * np.count_nonzero(known == WARMUP) >= judged else "ready"
+
+    def _reasons(self, state: State) -> tuple[str, ...]:
+        """Why heed is not ready."""
+        told = [f"source {name}: {problem}" for name, problem in problems_of(self._sources).items()]
+        if state == "starting":
+            told.append("no source has been read yet")
+        if state == "draining":
+            told.append("heed is stopping")
+        return tuple(told)
+
+    def _coverage(self, now: int) -> float:
+        """The last minute's share of judged windows that were looked at."""
+        total = self._monitor.parts.ledger.total
+        looked, judged = int(total[FULL] + total[LITE]), int(total.sum() - total[GAP] - total[WARMUP])
+        self._minute.append((now, looked, judged))
+        while self._minute[0][0] < now - MINUTE:
+            self._minute.popleft()
+        _, looked_before, judged_before = self._minute[0]
+        return (looked - looked_before) / (judged - judged_before) if judged > judged_before else 1.0
+
+    def _streams(self) -> Streams:
+        table, latest = self._monitor.parts.table, self._monitor.latest
+        names, n = list(table.names), len(table.names)
+        score, value, weight = latest.score[:n].copy(), latest.value[:n].copy(), latest.weight[:n].copy()
+        outcome, ts = latest.outcome[:n].copy(), latest.ts[:n].copy()
+        since = self._monitor.since[: ts.size]
+        age = np.where(since > 0, (ts - since) / 1e9, np.nan).astype(np.float32)
+        return Streams(names, list(table.groups), score, value, weight, outcome, ts, np.maximum(age, 0))
+
+    def _figures(self, utilization: float, coverage: float) -> Figures:
+        monitor, parts = self._monitor, self._monitor.parts
+        counts = parts.windows.counts
+        windows = {name: n for name, n in parts.ledger.windows().items() if name != "due"}
+        seen = monitor.latest.outcome
+        inference = {} if parts.looks is None else {"full": _histogram(parts.looks.durations, INFERENCE_EDGES)}
+        return Figures(
+            records=self._records(),
+            kafka_lag={_topic(name): n for name, n in lags_of(self._sources).items()},
+            dead_letters=_by_reason(monitor.source_counts),
+            streams={
+                "active": int(np.count_nonzero((seen >= 0) & (seen != GAP) & (seen != WARMUP))),
+                "warmup": int(np.count_nonzero(seen == WARMUP)),
+                "gap": int(np.count_nonzero(seen == GAP)),
+            },
+            windows=windows,
+            lag=_histogram(monitor.lags, LAG_EDGES),
+            inference=inference,
+            budget_utilization=utilization,
+            coverage=coverage,
+            unseen_max_seconds=monitor.unseen / 1e9,
+            guarantee_violations=monitor.violations,
+            model_errors=monitor.model_errors,
+            rule_evaluations=parts.alerts.evaluations,
+            rule_unknown=parts.alerts.unknown,
+            alerts={(name, state): n for name, of in parts.alerts.counts().items() for state, n in of.items()},
+            notifications=self._outbox.counts(),
+            build=self._build(),
+            late=counts["late"],
+            future=counts["future"],
+            duplicate=counts["duplicate"],
+            missing=counts["missing"],
+            not_finite=counts["not_finite"],
+            refused=counts["refused"],
+        )
+
+    def _records(self) -> dict[str, int]:
+        """Records by source; of several sources read as one only the sum is known."""
+        name = next(iter(self._sources)) if len(self._sources) == 1 else "all"
+        return {name: self._monitor.source_counts.get("records", 0)}
+
+    def _build(self) -> Build:
+        scorer = self._scorer
+        return Build(__version__) if scorer is None else Build(__version__, scorer.name, scorer.digest)
+
+
+def _histogram(lags: Lags, edges: tuple[float, ...]) -> Histogram:
+    return Histogram(edges, lags.cumulative(edges), lags.sum)
+
+
+def _topic(partition: str) -> tuple[str, int]:
+    topic, _, number = partition.rpartition("/")
+    return (topic, int(number)) if number.isdigit() else (partition, 0)
+
+
+def _by_reason(counts: Mapping[str, int]) -> dict[str, int]:
+    start = "undecodable."
+    return {name[len(start) :]: n for name, n in counts.items() if name.startswith(start)}
 
 
 @contextmanager
@@ -33,6 +193,19 @@ def publisher(
     address: tuple[str, int] | None,
     scorer: Scorer | None,
     sources: Mapping[str, Source],
-) -> Iterator[Any]:
-    """The page and the HTTP interface on 127.0.0.1, for as long as the run lasts."""
-    yield Publisher()
+) -> Iterator[Publisher]:
+    """The page and the HTTP interface, for as long as the run lasts; without an address nothing is served."""
+    found = Publisher(monitor, settings, outbox, scorer, sources)
+    found.restore()
+    if address is None:
+        yield found
+        return
+    from stream.web.server import WebServer  # only those who serve pay for its import
+
+    server = WebServer(found.board, *address)
+    server.start()
+    found.url = server.url
+    try:
+        yield found
+    finally:
+        server.stop()

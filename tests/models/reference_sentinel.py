@@ -90,11 +90,11 @@ class Histogram:
         assert self.base is not None
         self.base += k
 
-    def refresh(self) -> None:
+    def refresh(self, full: int = 60_000) -> None:
         _, total, _ = self._shares()
         if self.base is not None:
             self._follow()
-        if total >= 60_000:
+        if total >= full:
             self.h = [n // 2 for n in self.h]
         share, total, j = self._shares()
         if 1 < j < self.bins and share[j] * share[j - 1] < (0.02 * total) ** 2:
@@ -155,9 +155,8 @@ class ReferenceSentinel:
         width = self.high - self.low
         if self.n >= 100 and width > 0:
             unit = self.unit or 1.0
-            value = min(
-                max(value, self.first + unit * (self.low - 64 * width)), self.first + unit * (self.high + 64 * width)
-            )
+            low, high = self.low - 64 * width, self.high + 64 * width
+            value = self.first + unit * min(max((value - self.first) / unit, low), high)
         if self.unit is None and value != self.first:
             self.unit = 2.0 ** math.frexp(value - self.first)[1]
         unit = self.unit or 1.0
@@ -208,7 +207,7 @@ class ReferenceSentinel:
         for name, e in evidence.items():
             h = self.histograms.setdefault(name, Histogram(self.bins, 7.0 if name == "range" else 8.0))
             b, f = h.place(e)
-            said[name] = h.read(b, f) if self.n >= 100 else 0.0
+            said[name] = h.read(b, f) if self.n >= {"shift_50": 150, "shift_150": 400}.get(name, 100) else 0.0
             h.count(b)
         return said
 
@@ -261,7 +260,7 @@ class ReferenceSentinel:
         if turn % 32 == 0 or (self.n <= 400 and turn % 8 == 0):
             for h in self.histograms.values():
                 h.refresh()
-            self.of_surprise.refresh()
+            self.of_surprise.refresh(min(max(self.n // 2, 64), 60_000))
 
     def _begin_anew(self) -> None:
         """Once, where the first reading lies thousands of steps away from the others."""

@@ -33,7 +33,7 @@ def kinds(steps: int) -> dict[str, F64]:
         "tiny": 1e-200 * noise[5],
         "steps": np.repeat(noise[6, : steps // 50 + 1], 50)[:steps] + 0.01 * noise[7],
         "growing": 2.0 ** (clock / 20) * (1 + 0.1 * noise[8]),
-        "shifted": 10 * np.sin(clock / 288 * 2 * np.pi) + noise[3] + 30 * (clock > 1400),
+        "shifted": 10 * np.sin(clock / 288 * 2 * np.pi) + noise[3] + 30 * (clock > 800),
         "misplaced": np.where(clock == 0, -999.0, 20 + 0.01 * noise[0]),
     }
 
@@ -44,7 +44,7 @@ def kinds(steps: int) -> dict[str, F64]:
 @pytest.mark.parametrize("lean", [False, True])
 @pytest.mark.parametrize("step", [SECOND, MINUTE, 5 * MINUTE, 60 * MINUTE])
 def test_columns_say_what_the_plain_reference_says(step: int, lean: bool) -> None:
-    streams = kinds(1800)
+    streams = kinds(1300)
     sentinel = Sentinel("lean" if lean else "full")
     sentinel.start(range(len(streams)), list(streams), step)
     references = [ReferenceSentinel(name, step, lean) for name in streams]
@@ -138,9 +138,9 @@ def test_a_refresh_does_what_the_reference_does(tables: list[list[int]]) -> None
         for reference, row in ((Surprises(15), 0), (Histogram(15), 1)):
             reference.h = hist[row, i, :15].astype(int).tolist()
             reference.base = 100 if row else None
-            reference.refresh()
+            reference.refresh(60_000 if row else 20_000)
             references.append((row, i, reference))
-    edges, changed = histogram.refresh(hist, base)
+    edges, changed = histogram.refresh(hist, base, np.full(hist.shape[1], 40_000, np.int32))
     for row, i, reference in references:
         assert hist[row, i, :15].tolist() == reference.h
         np.testing.assert_allclose(edges[row, i].astype(float) * 8 / 255, reference.s, atol=0.032)
@@ -153,7 +153,7 @@ def test_counts_are_halved_before_they_overflow() -> None:
     hist = np.zeros((2, 1, 16), np.uint16)
     hist[:, 0, 5:8] = 20_010
     base = np.full((2, 1), calibrate.NO_BASE, np.int32)
-    _, changed = histogram.refresh(hist, base)
+    _, changed = histogram.refresh(hist, base, np.full(hist.shape[1], 40_000, np.int32))
     assert changed.tolist() == [0, 1]
     assert (hist[:, 0, 5:8] == 10_005).all()
 
@@ -162,7 +162,7 @@ def test_the_range_of_a_histogram_follows_the_stream_and_loses_nothing() -> None
     hist = np.zeros((2, 2, 16), np.uint16)
     hist[1, 0, 14], hist[1, 1, 1] = 500, 500
     base = np.full((2, 2), 50 << calibrate.SHIFT, np.int32)
-    histogram.refresh(hist, base)
+    histogram.refresh(hist, base, np.full(hist.shape[1], 40_000, np.int32))
     assert base[1, 0] > 50 << calibrate.SHIFT > base[1, 1]
     assert hist[1].sum(axis=1).tolist() == [500, 500]
 
