@@ -34,7 +34,7 @@ QUIET = 2 * SECOND  # without a record for so long: ask the brokers for the ends
 SILENT = 3 * SECOND  # without an answer for so long: say so
 RETRY = 5 * SECOND  # until dead letters that could not be written are tried again
 UNASSIGNED = 10 * SECOND  # without a partition for so long: say so
-ASK_MS = 250.0  # how long a question to the brokers may take
+ASK_MS = 250.0  # how long a question to the brokers may take, beyond an idle fetch before it
 JOIN_MS = 50.0  # how long a turn waits at least while it is not yet a member of the group
 REJOIN_MS = 500.0  # and while partitions are dealt out anew: the client forgets what it was dealt between two polls
 CLOSE_MS = 2_000
@@ -45,6 +45,7 @@ _DEFAULTS: Settings = {
     "auto_offset_reset": "latest",
     "reconnect_backoff_max_ms": 1_000,
     "metadata_max_age_ms": 30_000,  # how long a new topic or partition may go unseen
+    "fetch_max_wait_ms": 100,  # a broker answers one question at a time: others wait behind an idle fetch
     "max_poll_records": 5_000,  # about 50 ms of unpacking: a turn must stay well within the budget
     "partition_assignment_strategy": [CooperativeStickyAssignor],
     "metrics_enabled": False,
@@ -81,6 +82,7 @@ class KafkaSource:
         self._letters = DeadLetters(_letter_topic(dead_letter, settings["group_id"]), client)
         self._assignment = Assignment(partitions, settings["auto_offset_reset"])
         self._connection = Connection({**settings, **_FIXED})
+        self._ask_ms = ASK_MS + settings["fetch_max_wait_ms"]
         self._batch = KafkaBatch(codec, self._letters)
         self._clock = clock
         self._consumer: KafkaConsumer | None = None
@@ -187,7 +189,7 @@ class KafkaSource:
         """Place new partitions; make the others wait, or not. True where that has changed for any."""
         now, parts = self._clock.now(), self._parts()
         try:
-            if self._assignment.place(ASK_MS, now):
+            if self._assignment.place(self._ask_ms, now):
                 self._heard = now
         except KafkaError as error:
             self._trouble = _told(error)
@@ -266,7 +268,7 @@ class KafkaSource:
 
     def _ask(self, consumer: KafkaConsumer, parts: Sequence[Partition], now: int) -> None:
         try:
-            ends = consumer.end_offsets([part.at for part in parts], timeout_ms=ASK_MS)
+            ends = consumer.end_offsets([part.at for part in parts], timeout_ms=self._ask_ms)
         except KafkaError:
             return  # silence tells
         for part in parts:

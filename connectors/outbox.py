@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Mapping, Sequence
 
+from connectors.clock import Stopwatch
 from connectors.sink import Message, Sink
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0  # between two tries
@@ -20,6 +21,7 @@ class Outbox:
 
     def __init__(self, sinks: Mapping[str, Sink]) -> None:
         self._couriers = {name: _Courier(sink) for name, sink in sinks.items()}
+        self._for_nobody: list[int] = []
 
     @property
     def sinks(self) -> list[str]:
@@ -30,11 +32,14 @@ class Outbox:
         """Messages to send: id, name of the sink, message. Those for a sink that is gone count as sent."""
         for number, name, message in messages:
             if name in self._couriers:
-                self._couriers[name].waiting.put((number, message))
+                self._couriers[name].put(number, message)
+            else:
+                self._for_nobody.append(number)
 
     def take_sent(self) -> list[int]:
         """Ids delivered since the last call."""
-        return [number for courier in self._couriers.values() for number in courier.take_sent()]
+        nobody, self._for_nobody = self._for_nobody, []
+        return nobody + [number for courier in self._couriers.values() for number in courier.take_sent()]
 
     def problems(self) -> dict[str, str]:
         """Sinks that can't be reached now, and why."""
@@ -42,12 +47,19 @@ class Outbox:
 
     def counts(self) -> dict[str, tuple[int, int, int]]:
         """By sink: delivered, failed tries, waiting."""
-        return {n: (c.delivered, c.failed, c.waiting.unfinished_tasks) for n, c in self._couriers.items()}
+        return {n: (c.delivered, c.failed, c.left) for n, c in self._couriers.items()}
 
     def close(self, patience_s: float = 10.0) -> bool:
-        """Wait for what is under way, then stop; false where something is left (it stays durable)."""
-        closed = [courier.close(patience_s) for courier in self._couriers.values()]  # every one, not up to the first
-        return all(closed)
+        """Wait for what is under way, ``patience_s`` for all sinks together, then stop.
+
+        False where something is left; it stays durable.
+        """
+        watch = Stopwatch()
+        for courier in self._couriers.values():
+            courier.finish()
+        for courier in self._couriers.values():
+            courier.close(max(0.0, patience_s - watch.seconds()))
+        return all(courier.left == 0 for courier in self._couriers.values())
 
 
 class _Courier(threading.Thread):
@@ -56,12 +68,21 @@ class _Courier(threading.Thread):
     def __init__(self, sink: Sink) -> None:
         super().__init__(name=f"outbox-{sink.name}", daemon=True)
         self.sink = sink
-        self.waiting: queue.Queue[tuple[int, Message] | None] = queue.Queue()
+        self._waiting: queue.SimpleQueue[tuple[int, Message] | None] = queue.SimpleQueue()
         self.problem = ""
-        self.delivered = self.failed = 0
+        self.put_in = self.delivered = self.failed = 0  # each written by one thread only
         self._sent: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._stop_now = threading.Event()
         self.start()
+
+    @property
+    def left(self) -> int:
+        """Messages that are not delivered yet."""
+        return self.put_in - self.delivered
+
+    def put(self, number: int, message: Message) -> None:
+        self.put_in += 1
+        self._waiting.put((number, message))
 
     def run(self) -> None:
         while not self._stop_now.is_set():
@@ -73,32 +94,37 @@ class _Courier(threading.Thread):
 
     def _gather(self) -> tuple[list[tuple[int, Message]], bool]:
         """What waits, at least one message; and whether the end was reached."""
-        found = [self.waiting.get()]
-        while found[-1] is not None and len(found) < MOST_AT_ONCE and not self.waiting.empty():
-            found.append(self.waiting.get())
+        found = [self._waiting.get()]
+        while found[-1] is not None and len(found) < MOST_AT_ONCE and not self._waiting.empty():
+            found.append(self._waiting.get())
         return [item for item in found if item is not None], found[-1] is None
 
     def _deliver(self, batch: list[tuple[int, Message]]) -> bool:
-        pause = FIRST_PAUSE_S
-        while True:
-            try:
-                self.sink.send([message for _, message in batch])
-            except Exception as error:  # a sink of any kind may fail in any way; nothing is lost by trying again
-                self.problem = str(error) or type(error).__name__
-                self.failed += 1
-                if self._stop_now.wait(pause):
-                    return False
-                pause = min(2 * pause, LONGEST_PAUSE_S)
+        """Send all; after a failure fewer at once, so that a message that never gets through holds back none before."""
+        pause, most = FIRST_PAUSE_S, len(batch)
+        while batch:
+            if self._sent_all(batch[:most]):
+                batch = batch[most:]
+                pause = FIRST_PAUSE_S
                 continue
-            self._done(batch)
-            return True
+            most = max(1, most // 2)
+            if self._stop_now.wait(pause):
+                return False
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+        return True
 
-    def _done(self, batch: list[tuple[int, Message]]) -> None:
+    def _sent_all(self, batch: list[tuple[int, Message]]) -> bool:
+        try:
+            self.sink.send([message for _, message in batch])
+        except Exception as error:  # a sink of any kind may fail in any way; nothing is lost by trying again
+            self.problem = str(error) or type(error).__name__
+            self.failed += 1
+            return False
         self.problem = ""
-        self.delivered += len(batch)
         for number, _ in batch:
             self._sent.put(number)
-            self.waiting.task_done()
+        self.delivered += len(batch)
+        return True
 
     def take_sent(self) -> list[int]:
         found = []
@@ -106,10 +132,15 @@ class _Courier(threading.Thread):
             found.append(self._sent.get())
         return found
 
-    def close(self, patience_s: float) -> bool:
-        self.waiting.put(None)
+    def finish(self) -> None:
+        """Stop when all that waits is delivered."""
+        self._waiting.put(None)
+
+    def close(self, patience_s: float) -> None:
+        """Stop when all is delivered or ``patience_s`` is over."""
         self.join(patience_s)
-        alive = self.is_alive()
         self._stop_now.set()
-        self.sink.close()
-        return not alive and not self.problem
+        try:
+            self.sink.close()
+        except Exception as error:  # the other sinks still have to be closed
+            self.problem = str(error) or type(error).__name__

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import sqlite3
@@ -50,26 +52,32 @@ class Store:
     """One writer, WAL, in a folder of its own: ``state.db`` and ``checkpoint.npz``."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self._path = folder, folder / "state.db"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(folder / "state.db", isolation_level=None, timeout=5.0)
+            self._lock_file = (folder / "lock").open("w")
+            self._lock()
+            self._db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{self._path}: {error}") from error
+        try:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._lock()
             self._db.executescript(_SCHEMA)
             self._check_version()
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"{folder / 'state.db'}: {error}") from error
+            self.close()
+            raise StoreError(f"{self._path}: {error}") from error
+        except StoreError:
+            self.close()
+            raise
 
     def _lock(self) -> None:
         """One process per state folder: the lock file is held as long as this process lives."""
-        import fcntl
-
-        self._lock_file = (self._folder / "lock").open("w")
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            self._lock_file.close()
             raise StoreError(f"{self._folder}: another heed is using this state folder") from error
 
     def _check_version(self) -> None:
@@ -77,19 +85,25 @@ class Store:
         if found is None:
             self._db.execute("INSERT INTO meta VALUES ('version', ?)", (str(VERSION),))
         elif found[0] != str(VERSION):
-            raise StoreError(f"{self._folder / 'state.db'}: written by another version ({found[0]}, not {VERSION})")
+            raise StoreError(f"{self._path}: written by another version ({found[0]}, not {VERSION})")
 
     def commit(self, what: Commit) -> list[int]:
-        """Write it; returns the outbox ids given to ``what.send``."""
+        """Write it; returns the outbox ids given to ``what.send``. Where that fails, nothing of it is written."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
             ids = self._write(what)
             self._db.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise StoreError(f"{self._folder / 'state.db'}: {error}") from error
+            self._roll_back()
+            raise StoreError(f"{self._path}: {error}") from error
+        except Exception:  # what can't be said in JSON, above all: the next commit must find no half transaction
+            self._roll_back()
+            raise
         return ids
+
+    def _roll_back(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # SQLite has done so itself where it could not write
+            self._db.execute("ROLLBACK")
 
     def _write(self, what: Commit) -> list[int]:
         put = self._db.executemany
@@ -103,20 +117,20 @@ class Store:
 
     def positions(self) -> dict[str, int]:
         """Partition name to the offset to read next, of the small tier."""
-        return dict(self._db.execute("SELECT partition, next_offset FROM positions"))
+        return dict(self._rows("SELECT partition, next_offset FROM positions"))
 
     def start_positions(self) -> dict[str, int]:
         """Where each partition was first read from."""
-        return dict(self._db.execute("SELECT partition, next_offset FROM start_positions"))
+        return dict(self._rows("SELECT partition, next_offset FROM start_positions"))
 
     def part(self, name: str) -> Any:
         """A small JSON-like state, None where there is none."""
-        found = self._db.execute("SELECT json FROM parts WHERE name = ?", (name,)).fetchone()
-        return None if found is None else json.loads(found[0])
+        found = self._rows("SELECT json FROM parts WHERE name = ?", name)
+        return json.loads(found[0][0]) if found else None
 
     def columns(self, prefix: str) -> dict[str, Array]:
         """Arrays whose name starts with ``prefix``, by the rest of the name."""
-        rows = self._db.execute("SELECT name, dtype, shape, data FROM columns WHERE name GLOB ?", (prefix + "*",))
+        rows = self._rows("SELECT name, dtype, shape, data FROM columns WHERE substr(name, 1, ?) = ?", len(prefix), prefix)
         return {
             name[len(prefix) :]: np.frombuffer(data, dtype).reshape(json.loads(shape)).copy()
             for name, dtype, shape, data in rows
@@ -124,8 +138,14 @@ class Store:
 
     def outbox(self) -> list[tuple[int, str, dict[str, object]]]:
         """What is still to be sent: id, sink, message; oldest first."""
-        rows = self._db.execute("SELECT id, sink, message FROM outbox ORDER BY id")
+        rows = self._rows("SELECT id, sink, message FROM outbox ORDER BY id")
         return [(i, sink, json.loads(message)) for i, sink, message in rows]
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {error}") from error
 
     def checkpoint(self, columns: Mapping[str, Array], about: Mapping[str, object]) -> None:
         """Write the large tier: arrays and a JSON-like head, whole or not at all."""

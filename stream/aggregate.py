@@ -139,8 +139,9 @@ class Transforms:
         with np.errstate(all="ignore"):
             grown = np.where(value < before, value, value - before)
             ratio = np.log(value / before)
-            choices = [value, value - before, grown / seconds, np.where(np.isfinite(ratio), ratio, np.nan)]
+            choices = [value, value - before, grown / seconds, ratio]
         out = np.where((how == 0) | seen, np.choose(how, choices), np.nan)
+        out[np.isinf(out)] = np.nan
         now = slots[here]
         self.value[now], self.step[now], self.seen[now] = value[here], k, True
         return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import heapq
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -43,7 +44,7 @@ class Groups:
     def _open(self, group: str) -> int:
         panel = heapq.heappop(self._free) if self._free else len(self.names)
         self.names[panel : panel + 1] = [group]
-        self._panels[group].append(panel)
+        bisect.insort(self._panels[group], panel)
         if panel >= len(self.slots):
             self.slots = np.vstack([self.slots, np.full((max(16, panel), MEMBERS), -1, np.int32)])
         return panel

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectors.batch import Floats, Ints, Times
+from stream.watermark import NEVER
 
 Bools = npt.NDArray[np.bool_]
 
@@ -98,6 +99,7 @@ class Lane:
     waiting: list[Held] = field(default_factory=list)
     arrived: Times = field(default_factory=lambda: np.zeros(0, np.int64))
     backlog: Bools = field(default_factory=lambda: np.ones(0, bool))
+    steady: int = NEVER  # until this step is closed no stream has to go
 
     def end_of(self, k: int) -> int:
         """End of step ``k``, ns."""

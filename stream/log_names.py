@@ -4,6 +4,7 @@ from __future__ import annotations
 
 LOG_NAMES: dict[str, str] = {
     "daemon.started": "heed is up and begins to read.",
+    "daemon.failed": "A fault in heed itself ended it (exit code 70); what was committed is taken up at the next start.",
     "daemon.draining": "An ordered stop: no more polling, what was read is finished.",
     "daemon.stopped": "Everything is committed, delivered and closed.",
     "config.loaded": "The configuration was read and is in force.",

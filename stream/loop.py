@@ -12,6 +12,7 @@ from connectors.source import Source
 from stream.log import get
 from stream.monitor import Monitor, Told, Turn
 
+LOUD = ("guarantee.violated", "budget.overloaded")  # notes that are warnings
 FOREVER = 1 << 62  # ns: further than any clock goes
 Message = Mapping[str, object]
 
@@ -97,7 +98,7 @@ class Loop:
         self.turns += 1
         self.progress.note(batch, self._partitions.names)
         for name, details in turn.notes:
-            self._log.info(name, **details)
+            (self._log.warning if name in LOUD else self._log.info)(name, **details)
         messages = [self._tell(told) for told in turn.told]
         self._keeper.commit(now, messages, self.progress, bool(turn.told))
         self._monitor.laps.lap("commit")

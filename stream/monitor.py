@@ -96,6 +96,9 @@ class Monitor:
         self.groups_seen: set[str] = set()
         self.heard = False  # a source has said something of a partition
         self.source_counts: dict[str, int] = {}  # what sources counted: records, undecodable, ...
+        self._to_come = 0  # ticks after this one in the same turn, while behind
+        self._overhead = 0  # ns: what a tick costs besides its looks, while behind
+        self._looked_at = 0  # when the last look of this turn ended, 0 = none yet
         self.unseen = 0  # ns: the longest time without a full look among the streams judged last
         self._notes: list[tuple[str, dict[str, Any]]] = []
         self._warned = 0  # when a breach of blind was last said, ns
@@ -112,6 +115,7 @@ class Monitor:
         self._begin_streams(turn)
         self.parts.windows.add(batch, now)
         self.laps.lap("windows")
+        self._to_come, self._looked_at = self.parts.windows.pending(now) if self.behind else 0, 0
         for tick in chain(self.parts.windows.ticks(now), self.parts.windows.end(batch.ended)):
             self._tick(tick, now, turn)
             self._let_go(tick.end, turn)
@@ -253,10 +257,11 @@ class Monitor:
         """Decide who gets a full look, look, and note the lag of every verdict."""
         tick = verdicts.tick
         anchor = now if tick.backlog else max(tick.due, tick.arrived)
+        self._to_come = max(0, self._to_come - 1)
         if self.parts.looks is not None and ready.size:
             self._admit_and_look(verdicts, ready, anchor)
         lag = max(0, self.parts.clock.now() - anchor)
-        if self.parts.looks is not None:
+        if self.parts.looks is not None and not tick.backlog:
             self._end_frame(self.parts.looks.budget, lag)
         (self.catching_up if tick.backlog else self.lags).add(now, lag / 1e9, tick.slots.size)
         self.laps.lap("model")
@@ -273,7 +278,7 @@ class Monitor:
         assert looks is not None
         slots = tick.slots[ready]
         deadline = anchor + self.latency
-        k = looks.budget.afford(deadline, parts.clock.now(), slots.size)
+        k = self._afford(looks.budget, tick, deadline, slots.size)
         count = tick.k // self._every
         weight = parts.gate.weights(slots, parts.groups.of[slots], len(parts.groups), count)
         verdicts.weight[ready] = weight
@@ -291,6 +296,17 @@ class Monitor:
         verdicts.explained = found.explained
         parts.gate.learn(found.slots, found.score, count)
         self.since[found.slots] = tick.start
+        self._looked_at = parts.clock.now() if tick.backlog else 0
+
+    def _afford(self, budget: Budget, tick: Tick, deadline: int, demand: int) -> int:
+        """How many windows of this tick fit. While behind, the newest tick of the turn comes first: what it and those
+        before it will want is set aside, as far as the last tick tells."""
+        now = self.parts.clock.now()
+        if not tick.backlog:
+            return budget.afford(deadline, now, demand)
+        self._overhead += (now - self._looked_at - self._overhead) // 8 if self._looked_at else 0
+        left = deadline - now - self._to_come * self._overhead
+        return min(demand, max(0, budget.capacity(left / 1e9) - self._to_come * demand))
 
     def _admit(self, verdicts: Verdicts, ready: npt.NDArray[np.intp], weight: F32, k: int) -> Admission:
         tick = verdicts.tick

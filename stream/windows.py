@@ -70,6 +70,7 @@ class Windows:
         self.rate = np.zeros(0, np.float32)  # readings per second
         self.counts: dict[str, int] = dict.fromkeys(COUNTS, 0)
         self._behind_until = NEVER  # clock's time at which readings that had waited were last taken in
+        self.grow(1)
 
     # -- streams come and go
 
@@ -134,6 +135,7 @@ class Windows:
 
     def _join(self, slots: Ints, number: int) -> None:
         lane = self.lanes[number]
+        lane.steady = NEVER
         lane.slots = np.union1d(lane.slots, slots).astype(np.int32)
         self.lane[slots] = number
 
@@ -173,41 +175,52 @@ class Windows:
         if len(batch) == 0:
             return
         self.counts["readings"] += len(batch)
-        known = batch.stream >= 0
-        slot = np.where(known, batch.stream, 0)
-        k = (batch.ts - self._origin[slot]) // self._step[slot]
+        slot = np.maximum(batch.stream, 0)
+        start, step = self._origin[slot], self._step[slot]
+        k = (batch.ts - start) // step
         missing = np.isnan(batch.value)
         for column in range(self._missing.shape[1]):
             missing |= batch.value == self._missing[slot, column]
-        use = np.ones(len(batch), bool)
-        for reason, rows in (
-            ("future", future),
-            ("duplicate", again),
-            ("refused", ~known),
-            ("missing", missing),
-            ("not_finite", ~np.isfinite(batch.value)),
-            ("late", (limit >= self._origin[slot] + (k + 1) * self._step[slot]) | (batch.ts <= NEVER)),
-        ):
-            if rows.any():
-                self.counts[reason] += int(np.count_nonzero(rows & use))
-                use &= ~rows
-        if use.any():
-            self._place(batch, np.flatnonzero(use), k, now)
+        reasons = {
+            "future": future,
+            "duplicate": again,
+            "refused": batch.stream < 0,
+            "missing": missing,
+            "not_finite": np.isinf(batch.value),
+            "late": (limit >= start + (k + 1) * step) | (batch.ts <= NEVER),
+        }
+        use = ~np.logical_or.reduce(list(reasons.values()))
+        if use.all():
+            self._place(batch, k, now)
+        else:
+            self._count(reasons)
+            self._place(batch.take(use), k[use], now)
 
-    def _place(self, batch: Batch, rows: npt.NDArray[np.intp], k: Times, now: int) -> None:
-        slot = batch.stream[rows]
-        self._partition[slot] = batch.partition[rows]
+    def _count(self, reasons: Mapping[str, Bools]) -> None:
+        """Count each reading once, by the first reason it can't be used for."""
+        left = np.ones_like(reasons["late"])
+        for reason, rows in reasons.items():
+            self.counts[reason] += int(np.count_nonzero(rows & left))
+            left &= ~rows
+
+    def _place(self, batch: Batch, k: Times, now: int) -> None:
+        """Readings that can be used, each with the number of its step."""
+        if len(batch) == 0:
+            return
+        slot = batch.stream
+        self._partition[slot] = batch.partition
         self._ending[slot] = False
-        backlog = np.zeros(rows.size, bool) if batch.backlog is None else batch.backlog[rows]
+        backlog = np.zeros(len(batch), bool) if batch.backlog is None else batch.backlog
         if backlog.any():
             self._behind_until = now
-        self._hold(Held(k[rows], slot, batch.ts[rows], batch.arrived[rows], batch.value[rows], backlog))
+        self._hold(Held(k, slot, batch.ts, batch.arrived, batch.value, backlog))
 
     def _hold(self, new: Held) -> None:
         """Readings wait by lane until their step has room."""
         lanes = self.lane[new.slot]
-        for number in distinct(lanes):
-            self._hold_in(self.lanes[number], new.only(lanes == number))
+        numbers = distinct(lanes)
+        for number in numbers:
+            self._hold_in(self.lanes[number], new if len(numbers) == 1 else new.only(lanes == number))
 
     def _hold_in(self, lane: Lane, new: Held) -> None:
         """Readings of one lane; those of steps that event time has closed are late."""
@@ -231,11 +244,12 @@ class Windows:
             return
         last = lane.closed + self._room
         ready = lane.ready(last) if lane.waiting else None
-        if new is not None:
-            fits, rest = new.cut(last)
-            ready = fits if ready is None else joined([ready, fits])
-            if rest.k.size:
-                lane.wait(rest)
+        if new is not None and new.k[-1] > last:
+            new, rest = new.cut(last)
+            lane.wait(rest)
+        if ready is not None and new is not None:
+            ready = joined([ready, new])
+        ready = new if ready is None else ready
         if ready is not None and ready.k.size:
             self._open.add(ready.k % self._room, ready.slot, ready.ts, ready.value)
             lane.note(ready)
@@ -246,12 +260,20 @@ class Windows:
         """The ticks that event time has closed, in the order of their ends; each is in the rings when it comes."""
         yield from self._close_until(self.marks.advance(now))
 
+    def pending(self, now: int) -> int:
+        """How many ticks the watermark has come to close, lanes without a live stream left out."""
+        mark = self.marks.advance(now)
+        lanes = [lane for lane in self.lanes if lane.closed is not None and (self.last[lane.slots] > NEVER).any()]
+        return sum(max(0, lane.last_before(mark) - (lane.closed or 0)) for lane in lanes)
+
     def end(self, partitions: tuple[int, ...]) -> Iterator[Tick]:
         """Partitions that bring nothing more: their streams leave after their last reading; no gap, no silence."""
         if not partitions:
             return
         alone = self.marks.end(partitions)
         self._ending |= np.isin(self._partition, partitions) & (self.lane >= 0)
+        for lane in self.lanes:
+            lane.steady = NEVER
         if alone:
             yield from self._close_until(None)
 
@@ -337,22 +359,21 @@ class Windows:
 
         The latter have readings that wait: after so long a silence they are new streams of the old name.
         """
-        leave, anew = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
-        for lane in self.lanes:
-            slots = lane.slots
-            if slots.size == 0:
-                continue
-            last, newest = self.last[slots], self._newest[slots]
-            closed = NEVER if lane.closed is None else lane.closed
-            most = max(-(-self._ttl // lane.step), self.size)
-            stale = (closed - last >= most) & (last > NEVER)
-            over = self._ending[slots] & (newest <= closed)
-            if newest.min() == NEVER:
-                over |= self._unheard(slots)
-            if stale.any() or over.any():
-                leave.append(slots[over | (stale & (newest <= closed))])
-                anew.append(slots[stale & (newest > closed) & ~over])
-        return np.concatenate(leave), np.concatenate(anew)
+        found = [self._gone(lane) for lane in self.lanes if lane.closed is None or lane.closed >= lane.steady]
+        leave, anew = ([pair[which] for pair in found if pair[which].size] for which in (0, 1))
+        return _all(leave), _all(anew)
+
+    def _gone(self, lane: Lane) -> tuple[Ints, Ints]:
+        slots = lane.slots
+        last, newest, ending = self.last[slots], self._newest[slots], self._ending[slots]
+        closed = NEVER if lane.closed is None else lane.closed
+        most = max(-(-self._ttl // lane.step), self.size)
+        heard = last > NEVER
+        stale = (closed - last >= most) & heard
+        over = ending & (newest <= closed) | self._unheard(slots)
+        if heard.all() and not ending.any():
+            lane.steady = int(last.min(initial=closed)) + most
+        return slots[over | (stale & (newest <= closed))], slots[stale & (newest > closed) & ~over]
 
     def _unheard(self, slots: Ints) -> Bools:
         """Streams that never brought a reading that could be used, for ``ttl`` since they were first seen."""
@@ -408,3 +429,7 @@ def _prefixed(prefix: str, columns: Mapping[str, npt.NDArray[Any]]) -> dict[str,
 def _part(columns: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
     start = prefix + "."
     return {name[len(start) :]: column for name, column in columns.items() if name.startswith(start)}
+
+
+def _all(slots: list[Ints]) -> Ints:
+    return np.concatenate(slots) if slots else np.empty(0, np.int32)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +43,34 @@ UNLOADED = 200  # steps before the first one taken in which the gate is already 
 POSITIVE = 0.5  # a score from here on is worth the gate's attention
 
 
+class Rough(Streams):
+    """The synthetic world as real streams are: noise that comes and goes, odd readings, levels that move on."""
+
+    def __init__(self, steps: int, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        rng = np.random.default_rng((self.seed, 97))
+        shape = steps, len(self)
+        moods = rng.standard_normal((steps, len(self.layout.group_names)))[:, self.layout.group_of]
+        mood = _kept(0.98, 0.14 * (moods + rng.standard_normal(shape)))  # unit variance
+        noise = rng.standard_t(4, shape) * np.exp(mood) * rng.uniform(0, 0.7, len(self))
+        odd = (rng.uniform(size=shape) < 1 / 300) * rng.uniform(-7, 7, shape)
+        moves = _kept(0.998, (rng.uniform(size=shape) < 1 / 300) * rng.standard_t(4, shape))
+        self._rough = (noise + odd + moves) * self.sd
+
+    def step(self, k0: int, n: int) -> npt.NDArray[np.float64]:
+        """Values as of the tame world, and what makes it rough."""
+        values = super().step(k0, n) + self._rough[k0 : k0 + n]
+        self._finish(values)
+        return values
+
+
+def _kept(share: float, moves: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Sums over the rows of which each step keeps a share."""
+    for before, row in zip(moves[:-1], moves[1:], strict=True):
+        row += share * before
+    return moves
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """One synthetic world: ``warm`` steps pass before anything is taken from the ``steps`` that follow."""
@@ -52,6 +82,7 @@ class Scene:
     warm: int = 1000
     steps: int = 800
     faults: int = 100
+    rough: bool = False
 
     @property
     def first_ns(self) -> int:
@@ -60,7 +91,8 @@ class Scene:
 
     def world(self) -> Streams:
         """The streams, without any fault."""
-        return Streams(self.streams, self.seed, self.step_ns, group_size=self.group_size)
+        make = partial(Rough, self.warm + self.steps) if self.rough else Streams
+        return make(self.streams, self.seed, self.step_ns, group_size=self.group_size)
 
     def troubled(self) -> Streams:
         """The same streams with faults of all kinds, and look-alikes."""

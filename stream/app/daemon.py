@@ -12,7 +12,7 @@ from typing import Any
 
 from connectors.clock import Clock, WallClock
 from connectors.outbox import Outbox
-from connectors.source import Source
+from connectors.source import Source, SourceError
 from connectors.store import Commit, Store
 from models.contract import Scorer
 from stream import __version__
@@ -28,6 +28,7 @@ from stream.settings import Settings, findings, load, split_address
 from stream.state import Durable, Passing
 from stream.telling import teller
 
+SOFTWARE = 70  # exit code: a fault in heed itself
 POLL = 250_000_000  # ns a poll waits at most
 
 
@@ -52,7 +53,13 @@ def run_daemon(options: RunOptions) -> int:
         daemon = Daemon(options, settings, WallClock(), stack)
         daemon.catch_signals()
         log.info("daemon.started", version=__version__, sources=list(daemon.sources), sinks=daemon.outbox.sinks)
-        daemon.run()
+        try:
+            daemon.run()
+        except SourceError:
+            raise
+        except Exception:
+            log.exception("daemon.failed")
+            return SOFTWARE
     tell_end(daemon)
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -350,12 +351,13 @@ def test_partitions_move_between_members_and_nothing_is_read_twice(kafka: str, t
 
 def test_a_topic_that_does_not_exist_is_told_and_not_made(kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kafka_source, "UNASSIGNED", SECOND // 2)
-    with reading(kafka, "no.such.topic") as reader:
-        reader.until(lambda _: "no partition of no.such.topic" in str(reader.source.problem))
+    name = f"no.such.{uuid.uuid4().hex[:8]}"
+    with reading(kafka, name) as reader:
+        reader.until(lambda _: f"no partition of {name}" in str(reader.source.problem))
         reader.poll(3.2)  # not taken for silence of the brokers
-        assert "no partition of no.such.topic" in str(reader.source.problem)
+        assert f"no partition of {name}" in str(reader.source.problem)
     admin = KafkaAdminClient(bootstrap_servers=kafka)
-    assert "no.such.topic" not in admin.list_topics()
+    assert name not in admin.list_topics()
     admin.close()
 
 
