@@ -130,7 +130,8 @@ class Store:
 
     def columns(self, prefix: str) -> dict[str, Array]:
         """Arrays whose name starts with ``prefix``, by the rest of the name."""
-        rows = self._rows("SELECT name, dtype, shape, data FROM columns WHERE substr(name, 1, ?) = ?", len(prefix), prefix)
+        query = "SELECT name, dtype, shape, data FROM columns WHERE substr(name, 1, ?) = ?"
+        rows = self._rows(query, len(prefix), prefix)
         return {
             name[len(prefix) :]: np.frombuffer(data, dtype).reshape(json.loads(shape)).copy()
             for name, dtype, shape, data in rows

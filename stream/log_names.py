@@ -7,6 +7,7 @@ LOG_NAMES: dict[str, str] = {
     "daemon.failed": "A fault in heed itself ended it (exit code 70); what was committed is taken up at the next start.",
     "daemon.draining": "An ordered stop: no more polling, what was read is finished.",
     "daemon.stopped": "Everything is committed, delivered and closed.",
+    "config.unchanged": "A reload was asked for, and a running daemon does not take a changed configuration yet.",
     "config.loaded": "The configuration was read and is in force.",
     "source.opened": "A source can be read.",
     "source.failed": "A source can't be read; it is tried again.",

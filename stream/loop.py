@@ -9,7 +9,7 @@ from typing import Protocol
 from connectors.batch import Batch, PartitionTable
 from connectors.clock import Clock
 from connectors.source import Source
-from stream.log import get
+from stream.log import about, get
 from stream.monitor import Monitor, Told, Turn
 
 LOUD = ("guarantee.violated", "budget.overloaded")  # notes that are warnings
@@ -94,11 +94,25 @@ class Loop:
         self._finish(batch, now, turn)
         return turn
 
+    def _say(self, turn: Turn) -> None:
+        """Into the log, each line with the time of the newest frame."""
+        if not (turn.notes or turn.told or turn.incidents):
+            return
+        with about(frame=self._monitor.last_tick):
+            for name, details in turn.notes:
+                (self._log.warning if name in LOUD else self._log.info)(name, **details)
+            for told in turn.told:
+                change = told.change
+                alert = {"alertname": change.rule.alert, "stream": change.stream, "group": change.group}
+                self._log.info(f"alert.{change.status}", **alert, reason=change.reason)
+            for incident in turn.incidents:
+                if incident.status != "joined":
+                    self._log.info(f"incident.{incident.status}", id=incident.id, group=incident.group)
+
     def _finish(self, batch: Batch, now: int, turn: Turn) -> None:
         self.turns += 1
         self.progress.note(batch, self._partitions.names)
-        for name, details in turn.notes:
-            (self._log.warning if name in LOUD else self._log.info)(name, **details)
+        self._say(turn)
         messages = [self._tell(told) for told in turn.told]
         self._keeper.commit(now, messages, self.progress, bool(turn.told))
         self._monitor.laps.lap("commit")

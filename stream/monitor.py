@@ -27,6 +27,7 @@ from stream.rules.columns import Observed
 from stream.rules.incident import IncidentChange, Incidents
 from stream.selection import Admission, Reason, frames_left, looks_per_frame
 from stream.sentinel import Evidence, Sentinel
+from stream.summaries import Summaries
 from stream.verdict import BY_FULL, BY_SENTINEL, Verdicts, nothing_said
 from stream.windows import Windows
 
@@ -100,6 +101,7 @@ class Monitor:
         self._overhead = 0  # ns: what a tick costs besides its looks, while behind
         self._looked_at = 0  # when the last look of this turn ended, 0 = none yet
         self.unseen = 0  # ns: the longest time without a full look among the streams judged last
+        self._summaries = Summaries()
         self._notes: list[tuple[str, dict[str, Any]]] = []
         self._warned = 0  # when a breach of blind was last said, ns
         self.behind = False  # the last tick held readings that had waited before heed could read
@@ -120,6 +122,9 @@ class Monitor:
             self._tick(tick, now, turn)
             self._let_go(tick.end, turn)
         self._let_go(now, turn)
+        if self._summaries.due(now):
+            shed = {"shed": int(self.parts.ledger.total[SHED])}
+            turn.notes += self._summaries.notes(now, self.parts.windows.counts | shed)
         turn.notes += self._notes
         self._notes = []
         self.laps.lap("windows")

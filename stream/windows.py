@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectors.batch import Batch, Floats, Ints, Times
+from connectors.store import StoreError
 from models.contract import F32
 from stream.aggregate import OpenSteps, Transforms
 from stream.lane import Bools, Held, Lane, Tick, joined, lane_of
@@ -407,7 +408,10 @@ class Windows:
         return columns | {"counts": np.array([self.counts[reason] for reason in COUNTS], np.int64)}
 
     def restore(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
-        """The inverse of ``columns``."""
+        """The inverse of ``columns``; raises StoreError where ``size`` was another."""
+        size = columns["slot._ring"].shape[1] // 2
+        if size != self.size:
+            raise StoreError(f"the checkpoint holds windows of {size} steps, not {self.size}: remove it to start anew")
         for name in _KEPT:
             setattr(self, name, columns[f"slot.{name}"])
         self._open.restore(_part(columns, "open"))

@@ -38,6 +38,7 @@ STEP = SECOND // 4
 WARM_STEPS = 1200
 FIRST_FAULT, LAST_FAULT = 2 * SECOND, 8 * SECOND  # after the live part begins, before it ends
 SLICE = 600 * SECOND  # faults of an endless demo are planned for so long at a time
+FALSE_ALARMS = "model.false_alarms=1"  # nominal, per stream and day: of 300 streams, one in five minutes at most
 POLL = SECOND // 10
 
 
@@ -61,7 +62,7 @@ class Demo:
 
     def __init__(self, options: DemoOptions, stack: ExitStack) -> None:
         self.options, self.tally = options, Tally()
-        self.settings = load(None, list(options.overrides), need_sources=False)
+        self.settings = load(None, [FALSE_ALARMS, *options.overrides], need_sources=False)
         wall = WallClock()
         begin = wall.now() // STEP * STEP - WARM_STEPS * STEP
         self.live = begin + WARM_STEPS * STEP  # event time at which the live part begins

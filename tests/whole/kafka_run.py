@@ -46,6 +46,7 @@ def config(folder: Path, servers: str, suffix: str, alerts: str, **more: Any) ->
         ],
         "streams": [{"match": "*", "step": "250ms"}],
         "windows": {"lateness": "500ms"},
+        "model": {"name": "builtin", "false_alarms": 1},
         "sinks": [{"type": "kafka", "topic": alerts}],
         "state": {"path": str(folder / alerts), "commit": "250ms", "checkpoint": "2s"},
         **more,
