@@ -26,6 +26,7 @@ from stream.rules.change import Change
 from stream.rules.columns import Observed
 from stream.rules.incident import IncidentChange, Incidents
 from stream.selection import Admission, Reason, frames_left, looks_per_frame
+from stream.selfalert import SelfAlert
 from stream.sentinel import Evidence, Sentinel
 from stream.summaries import Summaries
 from stream.verdict import BY_FULL, BY_SENTINEL, Verdicts, nothing_said
@@ -101,7 +102,8 @@ class Monitor:
         self._overhead = 0  # ns: what a tick costs besides its looks, while behind
         self._looked_at = 0  # when the last look of this turn ended, 0 = none yet
         self.unseen = 0  # ns: the longest time without a full look among the streams judged last
-        self._summaries = Summaries()
+        self._summaries, self._self = Summaries(), SelfAlert()
+        self._breached = 0  # streams of this tick that were unseen for too long
         self._notes: list[tuple[str, dict[str, Any]]] = []
         self._warned = 0  # when a breach of blind was last said, ns
         self.behind = False  # the last tick held readings that had waited before heed could read
@@ -197,6 +199,7 @@ class Monitor:
         self.behind = tick.backlog
         verdicts = nothing_said(tick)
         ready = self._sort_out(verdicts, evidence)
+        self._breached = 0
         self._look(verdicts, ready, now)
         self._evaluate(verdicts, turn)
         self.parts.ledger.count(tick.slots, verdicts.outcome)
@@ -343,8 +346,9 @@ class Monitor:
         unseen = verdicts.tick.start - self.since[verdicts.tick.slots[ready]]
         self.unseen = int(unseen.max())
         self.longest_unseen = max(self.longest_unseen, self.unseen)
-        if missed.any():
-            self._warn(verdicts.tick.end, int(np.count_nonzero(missed)))
+        self._breached = int(np.count_nonzero(missed))
+        if self._breached:
+            self._warn(verdicts.tick.end, self._breached)
 
     def _warn(self, time: int, streams: int) -> None:
         """Say that blind is not kept, at most once a minute of event time."""
@@ -378,6 +382,8 @@ class Monitor:
         changes = parts.alerts.update(observed)
         turn.told += [self._tell(change, verdicts, coverage) for change in changes]
         turn.incidents += parts.incidents.gather(changes, tick.end)
+        own = self._self.look(tick.start, self._breached, self.unseen)
+        turn.told += [Told(change, None, -1, 1.0, 0) for change in own]
         self.laps.lap("rules")
 
     def _coverage(self, verdicts: Verdicts) -> F32:
@@ -401,12 +407,13 @@ class Monitor:
 
     def counters(self) -> dict[str, int]:
         """Counts that outlive a restart, beside the ledger's; those of readings come with the windows."""
-        return {name: getattr(self, name) for name in _COUNTERS}
+        return {name: getattr(self, name) for name in _COUNTERS} | {"self_alert": self._self.starts_at}
 
     def restore_counters(self, counters: dict[str, int]) -> None:
         """The inverse of ``counters``."""
         for name in _COUNTERS:
             setattr(self, name, counters[name])
+        self._self.restore(counters["self_alert"])
 
     def summary(self) -> dict[str, Any]:
         """Counts so far, in the words of the summary JSON."""

@@ -106,6 +106,8 @@ class Watermarks:
         far = -NEVER
         heard = self._known & (self._high > NEVER)
         waits = heard & self._at_end
+        if not heard.any():
+            return None
         moves = np.where(waits, time + self.lateness + (self._high_at - self._high), far)
         moves = np.where(heard & (self._high - self.lateness >= time), NEVER, moves)
         leaves = np.where(self._at_end & (self._high == NEVER), NEVER, self._heard + self._idle + 1)
