@@ -175,11 +175,15 @@ def write_arrays(path: Path, columns: Mapping[str, Array], about: Mapping[str, o
     """Arrays and a JSON head into one file, by way of a temporary one that takes its place when it is on disk."""
     temporary = path.with_suffix(".tmp")
     head = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    with temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{"__about__": head, **columns})
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **{"__about__": head, **columns})
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # on a full disk, the small tier needs the room
+        raise
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Annotated, Any, Literal
 
@@ -260,10 +261,10 @@ def _usage(read: Callable[[str], Any], text: str) -> Any:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e9:
-        raise ValueError(f"must be max or a number above 0, not {text}")
-    return value
+    with suppress(ValueError):
+        if 0 < float(text) < 1e9:
+            return float(text)
+    raise ValueError(f"must be max or a number above 0, not {text}")
 
 
 def main() -> None:

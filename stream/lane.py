@@ -171,9 +171,16 @@ class Lane:
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """For a checkpoint: what it is, its streams, its open steps and what waits."""
         head = np.array([self.step, self.origin, self.closed is not None, self.closed or 0, self.top], np.int64)
-        own = {"head": head, "slots": self.slots, "arrived": self.arrived, "backlog": self.backlog}
-        waiting = joined(self.waiting).sorted() if self.waiting else None
-        return own | {f"held.{f}": getattr(waiting, f) for f in Held.__slots__ if waiting is not None}
+        own: dict[str, npt.NDArray[Any]] = {
+            "head": head,
+            "slots": self.slots,
+            "arrived": self.arrived,
+            "backlog": self.backlog,
+        }
+        if not self.waiting:
+            return own
+        waiting = joined(self.waiting).sorted()
+        return own | {f"held.{f}": getattr(waiting, f) for f in Held.__slots__}
 
 
 def lane_of(columns: Mapping[str, npt.NDArray[Any]]) -> Lane:

@@ -77,9 +77,15 @@ class Looks:
         look, place, scale, order = self._pack(tick, slots)
         verdict = self.scorer.score(look)
         slots = slots[order]
-        score = verdict.score[place]
+        score = np.where(self._heard(verdict)[place], verdict.score[place], np.float32(np.nan))
         self._explain(slots, score, place, verdict, explained)
         return slots, score, _own_units(verdict, place, scale)
+
+    def _heard(self, verdict: Verdict) -> npt.NDArray[np.bool_]:
+        """Rows [G, A] of which the model says something finite."""
+        bad = getattr(self.scorer, "bad", None)
+        fine: npt.NDArray[np.bool_] = np.isfinite(verdict.score)
+        return fine if bad is None else fine & ~bad
 
     def _pack(self, tick: Tick, slots: Ints) -> tuple[Look, tuple[npt.NDArray[np.intp], ...], Scale, Sequence[int]]:
         """Arrays [G, A, ...] of these streams, where each went, its scale, and the order in which they are told."""

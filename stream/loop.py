@@ -12,7 +12,7 @@ from connectors.source import Source
 from stream.log import about, get
 from stream.monitor import Monitor, Told, Turn
 
-LOUD = ("guarantee.violated", "budget.overloaded")  # notes that are warnings
+LOUD = ("guarantee.violated", "budget.overloaded", "model.failed")  # notes that are warnings
 FOREVER = 1 << 62  # ns: further than any clock goes
 Message = Mapping[str, object]
 
@@ -74,6 +74,7 @@ class Loop:
         self.progress = Progress()
         self._log = get()
         self.turns = 0
+        self.midway = False  # in a turn: what is known is neither that before it nor that after it
 
     def run(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Until the end or an ordered stop."""
@@ -87,6 +88,7 @@ class Loop:
         if self._poll < FOREVER:
             wait = min(wait, self._clock.now() + self._poll)
         batch = self._source.poll(wait)
+        self.midway = True
         now = self._clock.now()
         if self._recorder is not None:
             self._recorder.turn(now, batch)
@@ -115,6 +117,7 @@ class Loop:
         self._say(turn)
         messages = [self._tell(told) for told in turn.told]
         self._keeper.commit(now, messages, self.progress, bool(turn.told))
+        self.midway = False
         self._monitor.laps.lap("commit")
         for hook in self._hooks:
             hook(now)

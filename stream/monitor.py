@@ -12,14 +12,15 @@ import numpy.typing as npt
 
 from connectors.batch import Batch, Ints, StreamTable
 from connectors.clock import Clock, Laps
-from models.contract import F32
+from models.contract import F32, ModelError
 from stream.budget import Budget
 from stream.gate import Gate
 from stream.groups import Groups
 from stream.lag import Lags
 from stream.lane import Tick
-from stream.ledger import FULL, GAP, OUTCOMES, SENTINEL, SHED, WARMUP, Ledger
-from stream.looks import Looks
+from stream.latest import Latest
+from stream.ledger import FULL, GAP, SENTINEL, SHED, WARMUP, Ledger
+from stream.looks import Looked, Looks
 from stream.registry import Registry
 from stream.rules.alert import Alerts
 from stream.rules.change import Change
@@ -105,10 +106,11 @@ class Monitor:
         self._summaries, self._self = Summaries(), SelfAlert()
         self._breached = 0  # streams of this tick that were unseen for too long
         self._notes: list[tuple[str, dict[str, Any]]] = []
+        self._complained = 0  # when a model that breaks was last said, ns
         self._warned = 0  # when a breach of blind was last said, ns
         self.behind = False  # the last tick held readings that had waited before heed could read
         self.observers: list[Callable[[Verdicts], None]] = []
-        self.latest = _Latest()
+        self.latest = Latest()
         self._expected: dict[str, tuple[int, float, int]] = {}  # what was learned of streams before a restart
 
     def step(self, batch: Batch, now: int) -> Turn:
@@ -123,7 +125,7 @@ class Monitor:
         for tick in chain(self.parts.windows.ticks(now), self.parts.windows.end(batch.ended)):
             self._tick(tick, now, turn)
             self._let_go(tick.end, turn)
-        self._let_go(now, turn)
+        self._let_go(self.last_tick, turn)
         if self._summaries.due(now):
             shed = {"shed": int(self.parts.ledger.total[SHED])}
             turn.notes += self._summaries.notes(now, self.parts.windows.counts | shed)
@@ -149,6 +151,13 @@ class Monitor:
             self.since[new] = 0
             for slot in new if self._expected else ():
                 self.meet(slot)
+
+    def resume(self) -> None:
+        """The table and the parts were restored: their streams count as seen."""
+        self.grow()
+        table = self.parts.table
+        self.streams_seen = len(table.slot_of)
+        self.groups_seen = {table.groups[slot] for slot in table.slot_of.values()}
 
     def grow(self) -> None:
         """Columns for all slots that windows have."""
@@ -177,6 +186,7 @@ class Monitor:
         turn.incidents += self.parts.incidents.gather(changes, time)
         turn.notes.append(("stream.expired", {"streams": int(gone.size)}))
         self.parts.registry.release(leave)
+        self.latest.forget(leave)
         if anew.size:
             self.parts.registry.restart(anew)
             self.since[anew] = 0
@@ -188,14 +198,16 @@ class Monitor:
         self.first_tick = self.first_tick or tick.start
         self.last_tick = max(self.last_tick, tick.end)
         self.laps.lap("windows")
-        tick = self._open(tick)
+        muted = tick.start < self.judge_from or tick.k <= self.judged.get(tick.lane, tick.k - 1)
+        judged = tick.k % self._every == 0 and not muted
+        if judged:
+            self.judged[tick.lane] = tick.k
+        tick = self._open(tick, judged)
         if tick.slots.size == 0:
             return
-        evidence = self._sense(tick, turn)
-        muted = tick.start < self.judge_from or tick.k <= self.judged.get(tick.lane, tick.k - 1)
-        if tick.k % self._every or muted:
+        evidence = self._sense(tick, turn, muted)
+        if not judged:
             return
-        self.judged[tick.lane] = tick.k
         self.behind = tick.backlog
         verdicts = nothing_said(tick)
         ready = self._sort_out(verdicts, evidence)
@@ -209,12 +221,21 @@ class Monitor:
         self.latest.keep(verdicts)
         self.laps.lap("outputs")
 
-    def _open(self, tick: Tick) -> Tick:
-        """Without the streams that are closed at this time: they are neither learned from nor judged."""
-        closed = self.parts.registry.closed(tick.slots, tick.start)
-        return tick.only(~closed) if closed.any() else tick
+    def _open(self, tick: Tick, judged: bool) -> Tick:
+        """Without the streams that are closed at this time: they are neither learned from nor judged.
 
-    def _sense(self, tick: Tick, turn: Turn) -> Evidence | None:
+        That time does not count towards how long they go unseen.
+        """
+        closed = self.parts.registry.closed(tick.slots, tick.start)
+        if not closed.any():
+            return tick
+        slots = tick.slots[closed]
+        since = self.since[slots]
+        if judged:
+            self.since[slots] = np.where(since > 0, np.minimum(since + tick.step * self._every, tick.start), 0)
+        return tick.only(~closed)
+
+    def _sense(self, tick: Tick, turn: Turn, muted: bool) -> Evidence | None:
         """The sentinel and the gate look at every stream, every step; never shed. None: no stream has a reading."""
         parts = self.parts
         here = tick.slots[tick.present]
@@ -225,7 +246,7 @@ class Monitor:
         self.laps.lap("sentinel")
         parts.gate.look(here, value, parts.groups.of[here], len(parts.groups))
         self.laps.lap("gate")
-        if evidence is not None and evidence.accepted.any():
+        if evidence is not None and evidence.accepted.any() and not muted:
             self.accepted += int(np.count_nonzero(evidence.accepted))
             names = [parts.table.names[slot] for slot in here[evidence.accepted][:10].tolist()]
             turn.notes.append(("baseline.accepted", {"streams": names, "ts": tick.start}))
@@ -288,23 +309,49 @@ class Monitor:
         deadline = anchor + self.latency
         k = self._afford(looks.budget, tick, deadline, slots.size)
         count = tick.k // self._every
-        weight = parts.gate.weights(slots, parts.groups.of[slots], len(parts.groups), count)
-        verdicts.weight[ready] = weight
+        weight = verdicts.weight[ready] = self._weights(tick, slots, count)
         admission = self._admit(verdicts, ready, weight, k)
         order = ready[admission.rows]
         if k >= ready.size:  # all fit: whole groups in one chunk cost least
             order = ready[np.lexsort((slots, parts.groups.of[slots]))]
         self.laps.lap("gate")
         found = looks.look(tick, tick.slots[order], deadline)
-        self.model_errors += found.failed is not None
         self._enter(verdicts, ready, order, admission, found.slots.size, found.failed is not None)
-        rows = np.searchsorted(tick.slots, found.slots)
-        verdicts.score[rows] = found.score
-        verdicts.low[rows], verdicts.expected[rows], verdicts.high[rows] = found.expected.T
-        verdicts.explained = found.explained
+        self._say_found(verdicts, found)
         parts.gate.learn(found.slots, found.score, count)
         self.since[found.slots] = tick.start
         self._looked_at = parts.clock.now() if tick.backlog else 0
+
+    def _weights(self, tick: Tick, slots: Ints, count: int) -> F32:
+        """The attention each stream deserves [n]; should the weight's net break, the gate's own from then on."""
+        gate, groups = self.parts.gate, self.parts.groups
+        try:
+            return gate.weights(slots, groups.of[slots], len(groups), count)
+        except ModelError as error:
+            gate.weigher = None
+            self._model_failed(tick.end, f"{error}; the group-relative gate ranks from here on")
+            return gate.weights(slots, groups.of[slots], len(groups), count)
+
+    def _say_found(self, verdicts: Verdicts, found: Looked) -> None:
+        """What full looks found; the sentinel's verdict stands for streams of which the model says nothing."""
+        said = np.isfinite(found.score)
+        rows = np.searchsorted(verdicts.tick.slots, found.slots)
+        verdicts.outcome[rows[~said]], verdicts.fidelity[rows[~said]] = SENTINEL, BY_SENTINEL
+        rows, expected = rows[said], found.expected[said]
+        verdicts.score[rows] = found.score[said]
+        verdicts.low[rows], verdicts.expected[rows], verdicts.high[rows] = expected.T
+        verdicts.explained = found.explained
+        if found.failed is not None:
+            self._model_failed(verdicts.tick.end, found.failed)
+        elif not said.all():
+            self._model_failed(verdicts.tick.end, f"no finite score for {np.count_nonzero(~said)} streams")
+
+    def _model_failed(self, time: int, problem: str) -> None:
+        """Count it, and say it at most once a minute of event time."""
+        self.model_errors += 1
+        if time - self._complained >= MINUTE:
+            self._complained = time
+            self._notes.append(("model.failed", {"problem": problem, "in_all": self.model_errors}))
 
     def _afford(self, budget: Budget, tick: Tick, deadline: int, demand: int) -> int:
         """How many windows of this tick fit. While behind, the newest tick of the turn comes first: what it and those
@@ -430,37 +477,3 @@ class Monitor:
             "guarantee_violations": self.violations,
             "longest_unseen": self.longest_unseen / 1e9,
         }
-
-
-class _Latest:
-    """The newest verdict of every stream, in columns by slot: for the page and the API."""
-
-    def __init__(self) -> None:
-        self.score: F32 = np.zeros(0, np.float32)
-        self.value = np.zeros(0)
-        self.weight: F32 = np.zeros(0, np.float32)
-        self.outcome = np.zeros(0, np.int8)
-        self.ts = np.zeros(0, np.int64)
-
-    def grow(self, n: int) -> None:
-        more = n - self.score.size
-        if more > 0:
-            for name, fill in (("score", np.nan), ("value", np.nan), ("weight", np.nan), ("outcome", -1), ("ts", 0)):
-                old = getattr(self, name)
-                setattr(self, name, np.append(old, np.full(more, fill, old.dtype)))
-
-    def keep(self, verdicts: Verdicts) -> None:
-        slots = verdicts.tick.slots
-        self.score[slots], self.value[slots] = verdicts.score, verdicts.tick.value
-        self.weight[slots], self.outcome[slots] = verdicts.weight, verdicts.outcome
-        self.ts[slots] = verdicts.tick.start
-
-
-def outcome_names(outcome: npt.NDArray[np.int8]) -> list[str]:
-    """Names of outcomes; "" = not judged at this step."""
-    return ["" if code < 0 else OUTCOMES[code] for code in outcome.tolist()]
-
-
-def slots_of(table: StreamTable) -> Ints:
-    """The slots in use, ascending."""
-    return np.array(sorted(table.slot_of.values()), np.int32)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from connectors.clock import Clock, burn
-from models.contract import Look, Scorer, Verdict
+from models.contract import Bools, Look, Scorer, Verdict
 from stream.durations import parse_duration
 
 
@@ -29,6 +29,11 @@ class Wrapped:
     def cost(self) -> tuple[float, float]:
         """Seconds a call, seconds a stream."""
         return self._cost
+
+    @property
+    def bad(self) -> Bools | None:
+        """Rows [G, A] of the last call of which the scorer said nothing finite; None where it does not tell."""
+        return getattr(self._scorer, "bad", None)
 
     def score(self, look: Look) -> Verdict:
         """What the scorer says."""

@@ -26,7 +26,6 @@ class Passing:
                 self._outbox.put([(self._count, sink, message)])
                 self._count += 1
 
-
     def restore(self) -> dict[str, int]:
         """There is nothing to take up again."""
         return {}
@@ -34,7 +33,7 @@ class Passing:
     def attach(self, source: Source) -> None:
         """Nobody is told of anything."""
 
-    def close(self, now: int, progress: Progress) -> None:
+    def close(self, now: int, progress: Progress, whole: bool = True) -> None:
         """Deliver what is under way."""
         self._outbox.close()
 
@@ -71,9 +70,11 @@ class Durable:
         new = {name: offset for name, offset in progress.starts.items() if name not in self._starts}
         if not (urgent or new or now - self._committed >= self._commit_every):
             return
-        self._starts |= new
         self._committed = now
-        if self._write(self._small(progress.positions, new)) and self._source is not None:
+        if not self._write(self._small(progress.positions, new)):
+            return  # nor a checkpoint: it must not be ahead of what is committed
+        self._starts |= new
+        if self._source is not None:
             self._source.commit(progress.positions)
         self._checkpointed = self._checkpointed or now
         if now - self._checkpointed >= self._checkpoint_every:
@@ -131,11 +132,15 @@ class Durable:
         except StoreError as error:
             self._log.error("state.failed", error=str(error))
 
-    def close(self, now: int, progress: Progress) -> None:
-        """The last commit and checkpoint of an ordered stop, then what the sinks took meanwhile."""
-        if progress.positions:
+    def close(self, now: int, progress: Progress, whole: bool = True) -> None:
+        """The last commit and checkpoint of an ordered stop, then what the sinks took meanwhile.
+
+        Broken off in the middle of a turn, the state is not ``whole``: what was committed before is what holds.
+        """
+        if progress.positions and whole:
             self.commit(now, [], progress, urgent=True)
-            self.checkpoint(now, progress.positions)
+            if not self._failing:
+                self.checkpoint(now, progress.positions)
         self._outbox.close()
         self._write(Commit(sent=self._sent + self._outbox.take_sent()))
         self._store.close()
@@ -191,7 +196,7 @@ class Durable:
         parts.gate.restore(_part(columns, "gate."))
         parts.groups.restore(_part(columns, "groups."), about["panels"])
         parts.registry.restore(about["registry"])
-        self._monitor.grow()
+        self._monitor.resume()
         return {name: int(offset) for name, offset in about["positions"].items()}
 
 
@@ -210,5 +215,3 @@ def _by_name(names: list[str], columns: Mapping[str, Array]) -> dict[str, tuple[
         for slot, name in enumerate(names)
         if name and slot < min(since.size, last.size)
     }
-
-

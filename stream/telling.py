@@ -46,9 +46,10 @@ def _explaining(told: Told, table: StreamTable) -> list[dict[str, Any]]:
 def _row(told: Told, table: StreamTable, slot: int, share: float) -> dict[str, Any]:
     verdicts = told.verdicts
     assert verdicts is not None
-    row = int(np.searchsorted(verdicts.tick.slots, slot))
-    columns = {name: getattr(verdicts, name) for name in ("expected", "low", "high", "score")}
-    numbers = {"value": _plain(verdicts.tick.value[row])} | {n: _plain(c[row]) for n, c in columns.items()}
+    columns = {"value": verdicts.tick.value}
+    columns |= {name: getattr(verdicts, name) for name in ("expected", "low", "high", "score")}
+    rows = np.flatnonzero(verdicts.tick.slots == slot)  # none where it is closed now: its group still knows it
+    numbers = {name: _plain(column[rows[0]]) if rows.size else None for name, column in columns.items()}
     value, expected = numbers["value"], numbers["expected"]
     known = value is not None and expected is not None and value != expected
     direction = ("above" if value > expected else "below") if known else None  # type: ignore[operator]

@@ -28,6 +28,7 @@ class Watermarks:
         self._known = np.empty(0, bool)  # a source has spoken of it, and it has not ended
         self._at_end = np.empty(0, bool)
         self.now = NEVER  # the monitor's watermark: never goes back
+        self._clock = NEVER  # at the last advance
         self.delay = 0  # ns by which readings at the end of their partitions came after their event time
 
     def observe(self, batch: Batch, usable: npt.NDArray[np.bool_], now: int) -> tuple[Times, npt.NDArray[np.bool_]]:
@@ -72,7 +73,7 @@ class Watermarks:
     def _seen_again(self, partition: int, offset: Times) -> npt.NDArray[np.bool_]:
         highest = np.maximum.accumulate(offset)
         before = np.concatenate(([-1], highest[:-1]))
-        again = (offset <= self._offset[partition]) | (offset < before)
+        again: npt.NDArray[np.bool_] = (offset <= self._offset[partition]) | (offset < before)
         self._offset[partition] = max(self._offset[partition], highest[-1])
         return again
 
@@ -87,6 +88,7 @@ class Watermarks:
 
     def advance(self, now: int) -> int:
         """The monitor's watermark at ``now`` (ns)."""
+        self._clock = now
         heard = self._known & (self._high > NEVER)
         waits = heard & self._at_end
         each = self._high + np.where(waits, np.maximum(now - self._high_at, 0), 0) - self.lateness
@@ -99,7 +101,9 @@ class Watermarks:
         return self.now
 
     def _quiet(self, now: int) -> npt.NDArray[np.bool_]:
-        return (now - self._heard > self._idle) | (self._at_end & (self._high == NEVER))
+        quiet: npt.NDArray[np.bool_] = self._at_end & (self._high == NEVER)
+        quiet |= now - self._heard > self._idle
+        return quiet
 
     def when(self, time: int) -> int | None:
         """The clock's time (ns) at which the watermark is at ``time`` if no reading comes; None: it needs a reading."""
@@ -111,7 +115,7 @@ class Watermarks:
         moves = np.where(waits, time + self.lateness + (self._high_at - self._high), far)
         moves = np.where(heard & (self._high - self.lateness >= time), NEVER, moves)
         leaves = np.where(self._at_end & (self._high == NEVER), NEVER, self._heard + self._idle + 1)
-        found = int(np.minimum(moves, leaves).max(where=self._known, initial=NEVER))
+        found = int(np.minimum(moves, leaves).max(where=self._known, initial=self._clock))
         if (leaves <= found).all(where=self._known):  # all are idle then
             last = moves.min(where=waits, initial=far) if waits.any() else moves.max(where=heard, initial=NEVER)
             found = max(found, int(last))

@@ -264,8 +264,8 @@ class Windows:
     def pending(self, now: int) -> int:
         """How many ticks the watermark has come to close, lanes without a live stream left out."""
         mark = self.marks.advance(now)
-        lanes = [lane for lane in self.lanes if lane.closed is not None and (self.last[lane.slots] > NEVER).any()]
-        return sum(max(0, lane.last_before(mark) - (lane.closed or 0)) for lane in lanes)
+        begun = [(lane, k) for lane in self.lanes if (k := self._next_frame(lane)) is not None]
+        return sum(max(0, lane.last_before(mark) - k + 1) for lane, k in begun)
 
     def end(self, partitions: tuple[int, ...]) -> Iterator[Tick]:
         """Partitions that bring nothing more: their streams leave after their last reading; no gap, no silence."""

@@ -15,6 +15,7 @@ from connectors.clock import ReplayClock
 from connectors.outbox import Outbox
 from connectors.synthetic import FAULTS, Fault, SyntheticSource
 from connectors.synthetic import World as Streams
+from connectors.synthetic.world import START_NS
 from models.baseline import PRIOR, SentinelScorer
 from models.contract import F32, Look, Scorer, Verdict
 from models.dataset import NO_FAULT, Examples
@@ -87,7 +88,7 @@ class Scene:
     @property
     def first_ns(self) -> int:
         """When taking begins."""
-        return self.world().start_ns + self.warm * self.step_ns
+        return START_NS + self.warm * self.step_ns
 
     def world(self) -> Streams:
         """The streams, without any fault."""
@@ -97,8 +98,7 @@ class Scene:
     def troubled(self) -> Streams:
         """The same streams with faults of all kinds, and look-alikes."""
         world = self.world()
-        first = world.start_ns + self.warm * self.step_ns
-        world.plan(first, first + self.steps * self.step_ns, FAULTS, self.faults)
+        world.plan(self.first_ns, self.first_ns + self.steps * self.step_ns, FAULTS, self.faults)
         return world
 
 

@@ -29,6 +29,7 @@ from stream.state import Durable, Passing
 from stream.telling import teller
 
 SOFTWARE = 70  # exit code: a fault in heed itself
+MINUTE = 60_000_000_000  # ns
 POLL = 250_000_000  # ns a poll waits at most
 
 
@@ -68,7 +69,8 @@ def tell_end(daemon: Daemon) -> None:
     """The last line of the log: what was read, looked at and shed, and how late."""
     summary = daemon.monitor.summary()
     told = ("readings", "streams", "windows", "late", "coverage", "lag", "guarantee_violations")
-    get().info("daemon.stopped", **{name: summary[name] for name in told})
+    undecodable = daemon.monitor.source_counts.get("undecodable", 0)
+    get().info("daemon.stopped", **{name: summary[name] for name in told}, undecodable=undecodable)
 
 
 def _settings(options: RunOptions) -> Settings:
@@ -151,7 +153,7 @@ class Daemon:
         finally:
             get().info("daemon.draining")
             self._board.draining()
-            self.keeper.close(self.world.clock.now(), self.loop.progress)
+            self.keeper.close(self.world.clock.now(), self.loop.progress, not self.loop.midway)
 
 
 def _and_show(tell: Callable[[Told], Message], board: Publisher) -> Callable[[Told], Message]:
@@ -178,16 +180,31 @@ def _instance(store: Store) -> str:
 
 
 class _Watch:
-    """Tells the log when a source or a sink can't be reached, and when it can again."""
+    """Tells the log when a source or a sink can't be reached, and when it can again; and of lines that are none."""
 
     def __init__(self, sources: dict[str, Source], outbox: Outbox) -> None:
         self._sources, self._outbox = sources, outbox
         self._told: dict[tuple[str, str], bool] = {}
+        self._bad: dict[str, tuple[int, int]] = {}  # by source: lines not told of, and when some were, ns
 
     def look(self, now: int) -> None:
         """After a turn."""
         self._tell("source", problems_of(self._sources), list(self._sources))
         self._tell("sink", self._outbox.problems(), self._outbox.sinks)
+        for name, source in self._sources.items():
+            take: Callable[[], list[Any]] | None = getattr(source, "take_bad", None)
+            if take is not None and (bad := take()):
+                self._complain(now, name, bad)
+
+    def _complain(self, now: int, name: str, bad: list[Any]) -> None:
+        """Of the newest one, with how many there were, at most once a minute."""
+        lines, told = self._bad.get(name, (0, 0))
+        lines += len(bad)
+        if now - told >= MINUTE:
+            about = {"offset": bad[-1].offset, "reason": bad[-1].reason, "problem": bad[-1].text}
+            get().warning("reading.undecodable", name=name, count=lines, **about)
+            lines, told = 0, now
+        self._bad[name] = lines, told
 
     def _tell(self, kind: str, problems: dict[str, str], known: list[str]) -> None:
         for name in known:

@@ -21,7 +21,7 @@ from connectors.sink import Sink
 from connectors.synthetic import DEMO_FAULTS, Fault, SyntheticSource
 from connectors.synthetic import World as Synthetic
 from models.contract import Scorer
-from stream.app.outputs import Tally, lines_of, seconds, write_summary
+from stream.app.outputs import Tally, complain, deliver, lines_of, seconds, write_summary
 from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of
 from stream.app.publish import publisher
 from stream.app.record import Recorder, recorder_to
@@ -153,7 +153,7 @@ def run_demo(options: DemoOptions) -> None:
         _warm_up(demo, loop, status)
         _say_what(console, demo, board.url)
         _live(demo, loop)
-        demo.outbox.close()
+        deliver(demo.outbox)
     summary = demo.tally.summary(demo.monitor, {"faults": _account(demo)})
     for line in lines_of(summary):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -197,6 +197,7 @@ def _live(demo: Demo, loop: Loop) -> None:
     while not demo.stopped and demo.clock.now() < demo.end:
         demo.plan(demo.clock.now())
         demo.tally.turn(loop.turn(demo.end))
+        complain(demo.outbox)
 
 
 def _account(demo: Demo) -> dict[str, Any]:

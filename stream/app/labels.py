@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from connectors.batch import StreamTable
 from stream.config_text import ConfigError
 from stream.faults import Known
+from stream.verdict import Verdicts
 
 
 def read_labels(path: str) -> list[Known]:
@@ -27,12 +30,29 @@ def read_labels(path: str) -> list[Known]:
 
 
 def known_of(row: Mapping[str, Any]) -> Known:
-    """A fault of a row; a stream without a group is looked for by its name alone."""
+    """A fault of a row; where a stream stands without its group, that is "" (see Located)."""
     stream, group = str(row.get("stream") or ""), str(row.get("group") or "")
     if not (stream or group):
         raise ValueError(f"a label needs a stream or a group: {dict(row)}")
     streams = frozenset([stream]) if stream else frozenset()
-    return Known(str(row.get("name") or "labelled"), group or stream, streams, _time(row["start"]), _time(row["end"]))
+    return Known(str(row.get("name") or "labelled"), group, streams, _time(row["start"]), _time(row["end"]))
+
+
+class Located:
+    """Labels that name a stream alone: they get its group once the run has met the stream."""
+
+    def __init__(self, labels: Sequence[Known], table: StreamTable) -> None:
+        self.labels, self._table = list(labels), table
+        self._nowhere = [number for number, label in enumerate(labels) if not label.group]
+
+    def observe(self, verdicts: Verdicts) -> None:
+        """After a tick."""
+        for number in list(self._nowhere):
+            (stream,) = self.labels[number].streams
+            slot = self._table.slot_of.get(stream)
+            if slot is not None:
+                self.labels[number] = replace(self.labels[number], group=self._table.groups[slot])
+                self._nowhere.remove(number)
 
 
 def _time(value: Any) -> int:

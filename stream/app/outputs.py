@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from connectors.clock import Stopwatch
+from connectors.clock import Stopwatch, WallClock
+from connectors.outbox import Outbox
+from connectors.sink import SinkError
 from stream.digest import Digest
 from stream.faults import Fired
 from stream.loop import Message
 from stream.monitor import Monitor, Turn
 
 SECOND = 1_000_000_000  # ns
+NO_LIMIT = 1e9  # seconds: a latency budget from here on is none
+LOOK = 5_000_000  # ns between two looks whether all is delivered
 
 
 @dataclass(slots=True)
@@ -54,9 +60,27 @@ class Tally:
         return base | told | {"throughput": throughput, "digest": self.digest.text()} | dict(extra or {})
 
 
-def write_summary(path: str, summary: Mapping[str, Any]) -> None:
+def complain(outbox: Outbox) -> None:
+    """Stop where results can't be written: a run that is watched need not try again.
+
+    Raises SinkError, and BrokenPipeError where nobody reads standard output any more.
+    """
+    for problem in outbox.problems().values():
+        raise BrokenPipeError if os.strerror(errno.EPIPE) in problem else SinkError(problem)
+
+
+def deliver(outbox: Outbox) -> None:
+    """Wait until all is written, however slowly it is read. Raises as ``complain``."""
+    clock = WallClock()
+    while any(left for _, _, left in outbox.counts().values()):
+        complain(outbox)
+        clock.wait(clock.now() + LOOK)
+    outbox.close()
+
+
+def write_summary(path: str, summary: Mapping[str, Any], indent: int | None = 2) -> None:
     """The summary as a JSON file; ``-`` = standard output."""
-    text = json.dumps(summary, indent=2)
+    text = json.dumps(summary, indent=indent)
     if path == "-":
         print(text)  # noqa: T201 - data goes to standard output
     else:
@@ -80,11 +104,15 @@ def lines_of(summary: Mapping[str, Any]) -> list[str]:
         f"{rate['times_real_time']:,.0f} times real time, {rate['readings_per_second']:,.0f} readings a second",
         f"{windows['due']:,} windows due: {looked:,} looked at, {windows['shed']:,} shed, "
         f"{windows['sentinel']:,} by the sentinel alone, {windows['gap']:,} gaps, {windows['warmup']:,} in warm-up",
-        f"lag p50 {seconds(lag['p50'])}, p99 {seconds(lag['p99'])} of {seconds(summary['budget'])} allowed; "
+        f"lag p50 {seconds(lag['p50'])}, p99 {seconds(lag['p99'])} {_allowed(summary['budget'])}; "
         f"coverage {100 * looked / counted if counted else 100:.1f} % of the windows that could be judged",
         f"{summary['alerts']:,} alerts in {summary['incidents']:,} incidents",
     ]
     return out + [line for note in _NOTES if (line := note(summary))]
+
+
+def _allowed(budget: float) -> str:
+    return f"of {seconds(budget)} allowed" if budget < NO_LIMIT else "with nothing shed, however late"
 
 
 def _blind(summary: Mapping[str, Any]) -> str:

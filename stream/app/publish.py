@@ -182,7 +182,9 @@ def _topic(partition: str) -> tuple[str, int]:
 
 def _by_reason(counts: Mapping[str, int]) -> dict[str, int]:
     start = "undecodable."
-    return {name[len(start) :]: n for name, n in counts.items() if name.startswith(start)}
+    found = {name[len(start) :]: n for name, n in counts.items() if name.startswith(start)}
+    rest = counts.get("undecodable", 0) - sum(found.values())
+    return found | ({"undecodable": rest} if rest > 0 else {})
 
 
 @contextmanager

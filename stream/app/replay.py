@@ -16,8 +16,8 @@ from connectors.replay import ReplaySource
 from connectors.sink import Sink
 from connectors.source import Source, SourceError
 from models.contract import Scorer
-from stream.app.labels import read_labels
-from stream.app.outputs import Tally
+from stream.app.labels import Located, read_labels
+from stream.app.outputs import Tally, complain, deliver
 from stream.app.parts import Cost, World, monitor_of, rules_of, scorer_of, world_of
 from stream.app.writers import decisions_to, scores_to
 from stream.config_text import ConfigError
@@ -51,8 +51,9 @@ class Options:
 
 
 def replay(options: Options) -> dict[str, Any]:
-    """Run it; the summary. Raises ConfigError, SourceError, ModelError."""
+    """Run it; the summary. Raises ConfigError, SourceError, ModelError, SinkError."""
     files = expanded(options.files)
+    labels = read_labels(options.labels) if options.labels else None
     recorded = _recorded(files)
     settings = _settings(options, recorded)
     clock = ReplayClock(speed=options.speed)
@@ -66,6 +67,8 @@ def replay(options: Options) -> dict[str, Any]:
         monitor = monitor_of(settings, world, rules, scorer, cost)
         monitor.judge_from = recorded.judge_from if recorded else 0
         tally = _observe(options, monitor, stack)
+        known = None if labels is None else Located(labels, world.table)
+        monitor.observers += [] if known is None else [known.observe]
         outbox = Outbox(options.sinks)
         tell = teller(world.table, scorer)
 
@@ -75,9 +78,9 @@ def replay(options: Options) -> dict[str, Any]:
             return message
 
         loop = Loop(monitor, source, clock, world.partitions, Passing(outbox), told)
-        _run(loop, source, monitor, tally, options)
-        outbox.close()
-    return tally.summary(monitor, _faults(options, source, tally, world))
+        _run(loop, source, monitor, tally, outbox, options)
+        deliver(outbox)
+    return tally.summary(monitor, {} if known is None else {"faults": account(known.labels, tally.fired, tally.opened)})
 
 
 def expanded(files: Sequence[str]) -> list[str]:
@@ -143,18 +146,12 @@ def _observe(options: Options, monitor: Monitor, stack: ExitStack) -> Tally:
     return tally
 
 
-def _run(loop: Loop, source: Source, monitor: Monitor, tally: Tally, options: Options) -> None:
+def _run(loop: Loop, source: Source, monitor: Monitor, tally: Tally, outbox: Outbox, options: Options) -> None:
     turns = 0
     while not source.done:
         tally.turn(loop.turn())
         turns += 1
-        if options.progress is not None and turns % 64 == 0:
-            options.progress(getattr(source, "progress", 0.0), monitor)
-
-
-def _faults(options: Options, source: Source, tally: Tally, world: World) -> dict[str, Any]:
-    """The faults section, where there are labels: given, or of the files themselves."""
-    labelled = read_labels(options.labels) if options.labels else None
-    if labelled is None:
-        return {}
-    return {"faults": account(labelled, tally.fired, tally.opened)}
+        if turns % 64 == 0:
+            complain(outbox)
+            if options.progress is not None:
+                options.progress(getattr(source, "progress", 0.0), monitor)

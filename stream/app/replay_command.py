@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import replace as changed
@@ -35,7 +36,7 @@ def run_replay(
         bar.update(task, completed=1.0)
     for line in lines_of(found):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    _write(found, summary, digest)
+    _write(found, summary, digest, output)
 
 
 def _sink(alerts: str | None, output: str) -> Sink:
@@ -58,8 +59,9 @@ def _told(monitor: Monitor) -> str:
     return f"{readings:,} readings, coverage {100 * monitor.parts.ledger.coverage():.0f} %"
 
 
-def _write(found: Mapping[str, Any], summary: str | None, digest: bool) -> None:
+def _write(found: Mapping[str, Any], summary: str | None, digest: bool, output: str) -> None:
+    lines = output == "json"  # standard output then holds one JSON object a line, and nothing else
     if summary is not None:
-        write_summary(summary, found)
+        write_summary(summary, found, indent=None if lines and summary == "-" else 2)
     if digest:
-        print(found["digest"])  # noqa: T201 - data goes to standard output
+        print(json.dumps({"digest": found["digest"]}) if lines else found["digest"])  # noqa: T201 - data goes to standard output

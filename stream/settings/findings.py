@@ -26,6 +26,7 @@ def findings(settings: Settings) -> list[str]:
         *_memory(settings),
         *_unused(settings),
         *_untold(settings),
+        *_classes(settings),
         *_open_door(settings),
     ]
 
@@ -108,6 +109,12 @@ def _unused(settings: Settings) -> Iterator[str]:
 def _untold(settings: Settings) -> Iterator[str]:
     if settings.receivers:
         yield "receivers: not told in this version, which sends every alert change to the sinks only"
+
+
+def _classes(settings: Settings) -> Iterator[str]:
+    for i, entry in enumerate(settings.streams):
+        if entry.priority != "normal" and entry.blind is None:
+            yield f"streams[{i}].priority: told to people only in this version; `blind` makes heed look more often"
 
 
 def _open_door(settings: Settings) -> Iterator[str]:

@@ -149,9 +149,7 @@ class Run:
         self.keeper: Durable | Passing = Passing(self.outbox)
         if folder is not None:
             self.store = Store(folder)
-            self.keeper = Durable(
-                self.store, self.monitor, self.world.partitions, self.outbox, 5 * SECOND, 37 * SECOND
-            )
+            self.keeper = Durable(self.store, self.monitor, self.world.partitions, self.outbox, 5 * SECOND, 37 * SECOND)
         positions = self.keeper.restore()
         self.source = Feed(self.world, self.names, groups, values, step)
         self.source.seek(positions)

@@ -209,7 +209,7 @@ class Reference:
             part.at_end = p in poll.at_end
         self._meet({r.name for r in poll.readings if r.name not in self._refused})
         before = {p: max(part.offsets, default=-1) for p, part in self._partitions.items()}
-        highest = {p: -1 for p in before}
+        highest = dict.fromkeys(before, -1)
         kept_from = self.mark
         for reading in poll.readings:
             again = reading.offset <= before[reading.partition] or reading.offset < highest[reading.partition]
@@ -309,7 +309,7 @@ class Reference:
                 self._let_go()
 
     def _next(self, lane: tuple[int, int], mark: int | None) -> int | None:
-        """The next step to close, if it is time: the one after the last while a stream lives, else one with a reading."""
+        """The step to close if it is time: the one after the last while a stream lives, else one with a reading."""
         names = [name for name in self._begin if self._lane(name) == lane]
         closed = self._closed.get(lane, NEVER)
         open_steps = [k for name in names for k in self._steps(name) if k > closed]
@@ -344,10 +344,15 @@ class Reference:
         heard = [k for k in range(first, now + 1) if k in values]
         offset = values[heard[0]] if heard else 0.0
         with np.errstate(over="ignore"):
-            cells = [np.float32(values[k] - offset) if k in values else math.nan for k in range(now - self._limits.size + 1, now + 1)]
+            cells = [
+                np.float32(values[k] - offset) if k in values else math.nan
+                for k in range(now - self._limits.size + 1, now + 1)
+            ]
         window = tuple(float(np.clip(cell, -3e38, 3e38)) for cell in cells)
         valid = sum(1 for k in heard if k > now - self._limits.size)
-        return Row(values.get(now, math.nan), now in values, len(heard), valid, self._rate(name, first, now, heard), window)
+        return Row(
+            values.get(now, math.nan), now in values, len(heard), valid, self._rate(name, first, now, heard), window
+        )
 
     def _values(self, name: str, now: int) -> dict[int, float]:
         """By step, what the transform makes of each; steps without a value are left out."""
@@ -420,7 +425,13 @@ def _aggregate(how: str, readings: list[Reading]) -> float:
     total = 0.0
     for value in values:
         total += value
-    return {"mean": total / len(values), "sum": total, "min": min(values), "max": max(values), "count": float(len(values))}[how]
+    return {
+        "mean": total / len(values),
+        "sum": total,
+        "min": min(values),
+        "max": max(values),
+        "count": float(len(values)),
+    }[how]
 
 
 def _transform(setting: Setting, before: tuple[int, float] | None, now: tuple[int, float]) -> float | None:

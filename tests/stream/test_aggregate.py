@@ -1,6 +1,7 @@
 """Readings that share a step become one value, and what each transform makes of it."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_how_readings_are_cut_into_batches_does_not_show(readings: list[tuple[in
     whole, pieces = steps(), steps()
     add(whole, 0, readings)
     edges = [0, *sorted(min(cut, len(readings)) for cut in cuts), len(readings)]
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in pairwise(edges):
         if end > begin:
             add(pieces, 0, readings[begin:end])
     assert taken(whole, 0) == taken(pieces, 0)

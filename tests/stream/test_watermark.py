@@ -1,5 +1,7 @@
 """How far event time has come: what moves a watermark, what holds it, and what does neither."""
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -168,30 +170,30 @@ def test_when_says_when_time_alone_will_do() -> None:
     assert m.when(20 * SECOND) is None
 
 
-@settings(max_examples=150, deadline=None)
-@given(data=st.data())
-def test_it_never_goes_back_and_is_there_when_it_said(data: st.DataObject) -> None:
+@settings(max_examples=80, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_it_never_goes_back_and_is_there_when_it_said(seed: int) -> None:
+    rng = np.random.default_rng(seed)
     m, now, offset = marks(), 100.0, 0
     for _ in range(12):
-        now += data.draw(st.sampled_from([0.0, 0.5, 3.0, 31.0]))
-        n = data.draw(st.integers(0, 3))
-        times = data.draw(st.lists(st.tuples(st.integers(-60, 5), st.integers(0, 3), st.integers(0, 2)), min_size=n, max_size=n))
-        at_end = tuple(data.draw(st.sets(st.integers(0, 2))))
-        rows = [(now + late, now - waited, p, offset + i) for i, (late, waited, p) in enumerate(times)]
-        offset += n
+        now += rng.choice([0.0, 0.5, 3.0, 31.0])
+        rows = [
+            (now + rng.integers(-60, 5), now - rng.integers(0, 3), rng.integers(0, 3), offset + i)
+            for i in range(rng.integers(0, 4))
+        ]
+        at_end = tuple(p for p in range(3) if rng.random() < 0.5)
+        offset += len(rows)
         before = m.now
         at(m, now, readings(*rows, at_end=at_end) if rows else empty(at_end=at_end))
         assert m.now >= before
-        target = m.now + data.draw(st.integers(1, 50)) * SECOND if m.now > NEVER else round(now * SECOND)
+        target = m.now + int(rng.integers(1, 50)) * SECOND if m.now > NEVER else round(now * SECOND)
         when = m.when(target)
         assert when is None or when > now * SECOND
-        twin = Watermarks(m.lateness, IDLE * SECOND)
-        twin.__dict__ |= {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in m.__dict__.items()}
         if when is None:
-            assert twin.advance(10**8 * SECOND) < target
+            assert copy.deepcopy(m).advance(10**8 * SECOND) < target
         else:
-            assert twin.advance(when - 1) < target
-            assert twin.advance(when) >= target
+            assert copy.deepcopy(m).advance(when - 1) < target
+            assert copy.deepcopy(m).advance(when) >= target
 
 
 def test_a_checkpoint_keeps_how_far_each_partition_has_come() -> None:
@@ -201,7 +203,9 @@ def test_a_checkpoint_keeps_how_far_each_partition_has_come() -> None:
     assert again.now == m.now
     assert at(again, 14) == at(m, 14)
     for each in (m, again):
-        limit, duplicate = each.observe(readings((11, 14, 0, 7), (12, 14, 0, 8), at_end=(0, 2)), np.ones(2, bool), 14 * SECOND)
+        limit, duplicate = each.observe(
+            readings((11, 14, 0, 7), (12, 14, 0, 8), at_end=(0, 2)), np.ones(2, bool), 14 * SECOND
+        )
         assert (limit // SECOND).tolist() == [8, 8]
         assert duplicate.tolist() == [True, False]
         assert each.advance(30 * SECOND) == 26 * SECOND

@@ -95,8 +95,8 @@ def test_future_readings_are_set_aside_and_move_nothing() -> None:
     frames = d.turn(live(13, reading("a", 11)))
     assert d.windows.counts["future"] == 1
     assert d.windows.counts["late"] == 0
-    assert d.windows.marks.now == at(9)
-    assert frames == []
+    assert d.windows.marks.now == at(11)
+    assert seconds(frames) == [10]
 
 
 def test_what_cannot_be_used_is_counted_once_each() -> None:
@@ -121,7 +121,9 @@ def test_times_at_the_edges_of_what_can_be_said_stop_nothing() -> None:
 
 
 def test_a_poll_that_spans_minutes_gives_the_same_frames_as_one_a_second() -> None:
-    batch = [reading("a", t, t % 7) for t in range(300) if t % 11] + [reading("b", 5 * t, t, 0, 5 * t) for t in range(60)]
+    batch = [reading("a", t, t % 7) for t in range(300) if t % 11] + [
+        reading("b", 5 * t, t, 0, 5 * t) for t in range(60)
+    ]
     batch.sort(key=lambda r: r.arrived)
     whole, cut = driver(b=Setting(step=5 * S)), driver(b=Setting(step=5 * S))
     expected = whole.turn(Poll(at(300), batch, (0,), (), (0,)))
@@ -171,9 +173,9 @@ def test_a_partition_that_begins_much_earlier_than_another_loses_nothing() -> No
     #  partition 0            ........0123
     #  partition 1, read next 0123........
     d = driver()
-    d.turn(Poll(at(200), [reading("a", 100 + t, t) for t in range(4)], (0, 1)))
-    d.turn(Poll(at(200), [reading("b", t, t, partition=1) for t in range(4)], (0, 1)))
-    frames = d.turn(Poll(at(200), (), (0, 1), ended=(0, 1)))
+    frames = d.turn(Poll(at(200), [reading("a", 100 + t, t) for t in range(4)], (0, 1)))
+    frames += d.turn(Poll(at(200), [reading("b", t, t, partition=1) for t in range(4)], (0, 1)))
+    frames += d.turn(Poll(at(200), (), (0, 1), ended=(0, 1)))
     assert d.windows.counts["late"] == 0
     assert values(frames, "b")[:4] == "0123"
     assert values(frames, "a").strip() == "0123"
@@ -191,9 +193,9 @@ def test_a_lane_that_begins_behind_the_watermark_does_not_turn_frames_back() -> 
 
 def test_a_file_that_ends_is_drained_and_its_streams_leave_without_a_gap() -> None:
     d = driver()
-    frames = d.turn(Poll(at(9), [reading("a", t) for t in range(10)] + [reading("b", 5)], (0,), (), (0,)))
-    assert values(frames, "a") == "1111111111"
-    assert values(frames, "b") == "     1    "
+    frames = d.turn(Poll(at(9), [reading("b", 5)] + [reading("a", t) for t in range(4, 10)], (0,), (), (0,)))
+    assert values(frames, "a") == "111111"
+    assert values(frames, "b") == " 1.   "  # the watermark had passed the gap when the end was told
     assert d.left == [("b",), ("a",)]
     assert d.turn(Poll(at(100))) == []
 
@@ -349,5 +351,18 @@ def test_batches_without_a_backlog_column_are_new() -> None:
     d = driver()
     d.turn(live(0, reading("a", 0)))
     one = np.ones(1, np.int64)
-    d.windows.add(Batch(np.zeros(1, np.int32), one * at(5), one * at(5), np.ones(1), np.zeros(1, np.int32), one * next(offsets)), at(5))
+    d.windows.add(
+        Batch(np.zeros(1, np.int32), one * at(5), one * at(5), np.ones(1), np.zeros(1, np.int32), one * next(offsets)),
+        at(5),
+    )
     assert not any(tick.backlog for tick in d.windows.ticks(at(9)))
+
+
+def test_what_is_to_come_is_known_before_it_is_closed() -> None:
+    d = driver(b=Setting(step=5 * S))
+    d.turn(Poll(at(0), [reading(name, t) for t in range(60) for name in "ab"], (0, 1)))  # partition 1 holds it back
+    assert d.windows.pending(at(0)) == 0
+    d.windows.marks.end((1,))
+    to_come = d.windows.pending(at(0))
+    assert to_come == len(d.turn(Poll(at(0)))) == 57 + 11
+    assert d.windows.pending(at(0)) == 0

@@ -101,7 +101,12 @@ def assert_same(found: Sequence[Frame], expected: Sequence[Frame], exact: bool =
         assert a.rows.keys() == b.rows.keys()
         for name, row in a.rows.items():
             other = b.rows[name]
-            assert (row.present, row.steps, row.valid) == (other.present, other.steps, other.valid), (a.k, name, row, other)
+            assert (row.present, row.steps, row.valid) == (other.present, other.steps, other.valid), (
+                a.k,
+                name,
+                row,
+                other,
+            )
             mine, its = [row.value, row.rate, *row.window], [other.value, other.rate, *other.window]
             if exact:
                 np.testing.assert_array_equal(mine, its)
@@ -150,7 +155,9 @@ def test_frames_do_not_depend_on_how_polls_are_cut(seed: int) -> None:
     histories = [history(rng, part, p, limits.lateness / SECOND, rng.uniform(0, 20)) for p, part in enumerate(parts)]
     histories = [[replace(reading, backlog=False) for reading in h] for h in histories]  # that is about the clock
     whole = Driver(streams, limits)
-    expected = whole.turn(Poll(EPOCH, [r for h in histories for r in h], tuple(range(partitions)), ended=tuple(range(partitions))))
+    expected = whole.turn(
+        Poll(EPOCH, [r for h in histories for r in h], tuple(range(partitions)), ended=tuple(range(partitions)))
+    )
     for most in (int(rng.integers(1, 4)), 9):
         driver = Driver(streams, limits)
         frames = driver.turn(Poll(EPOCH, named=tuple(range(partitions))))
@@ -169,7 +176,9 @@ def test_frames_do_not_depend_on_how_polls_are_cut(seed: int) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(seed=seeds)
-def test_the_future_is_the_same_after_a_checkpoint_at_any_turn(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_future_is_the_same_after_a_checkpoint_at_any_turn(
+    seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     rng = np.random.default_rng(seed)
     limits, streams = replace(limits_of(rng), idle=10**6 * SECOND), kinds(rng, int(rng.integers(1, 7)))
     histories = [history(rng, list(streams)[p::2] or ["s0"], p, limits.lateness / SECOND) for p in range(2)]
