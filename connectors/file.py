@@ -6,6 +6,7 @@ import os
 import queue
 import select
 import threading
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -23,6 +24,7 @@ from connectors.source import SourceError
 
 CHUNK_BYTES = 1 << 20
 LOOK_NS = 50_000_000  # how often a file that does not grow is looked at
+BAD_KEPT = 100  # lines that gave no readings, for whoever wants to see some; all are counted
 GENERATION_BITS = 48  # of an offset count bytes; those above count how often the file was begun anew
 PIPE_BYTES, QUEUED_CHUNKS = 1 << 16, 256
 STOP_S = 0.2  # how often the thread of standard input looks whether to stop
@@ -51,7 +53,7 @@ class _Readings:
     def __init__(self, decode: Decode, partition: int, csv: bool) -> None:
         self._decode, self._partition, self._csv = decode, partition, CsvRows() if csv else None
         self._headless = csv  # the next line is the header
-        self.bad: list[Bad] = []
+        self.bad: deque[Bad] = deque(maxlen=BAD_KEPT)
 
     def begin(self, header: bytes = b"") -> None:
         """A file begins anew, or further down, where its header has to be given."""
@@ -70,7 +72,9 @@ class _Readings:
         found = self._decode(texts if self._csv is None else self._csv.objects(texts))
         offset = np.array([base + line.offset for line in lines], np.int64)
         self.bad += [Bad(int(offset[row]), reason, text) for row, reason, text in found.bad]
-        undecodable = {"undecodable": len(found.bad)} if found.bad else {}
+        undecodable = Counter(f"undecodable.{reason}" for _, reason, _ in found.bad)
+        if found.bad:
+            undecodable["undecodable"] = len(found.bad)
         n = len(found.ts)
         return Batch(
             found.stream,
@@ -84,8 +88,9 @@ class _Readings:
         )
 
     def take_bad(self) -> list[Bad]:
-        """The lines that gave no readings since the last call."""
-        bad, self.bad = self.bad, []
+        """The newest lines that gave no readings since the last call, ``BAD_KEPT`` at most."""
+        bad = list(self.bad)
+        self.bad.clear()
         return bad
 
 
@@ -197,7 +202,7 @@ class FileSource:
         self._generation += 1
 
     def take_bad(self) -> list[Bad]:
-        """The lines that gave no readings since the last call."""
+        """The newest lines that gave no readings since the last call."""
         return self._readings.take_bad()
 
     def commit(self, positions: Mapping[str, int]) -> None:
@@ -285,7 +290,7 @@ class StdinSource:
         )
 
     def take_bad(self) -> list[Bad]:
-        """The lines that gave no readings since the last call."""
+        """The newest lines that gave no readings since the last call."""
         return self._readings.take_bad()
 
     def commit(self, positions: Mapping[str, int]) -> None:

@@ -46,7 +46,7 @@ class KafkaSink:
             raise SinkError(f"the sink to {self._topic} is closed")
         try:
             self._deliver(messages)
-        except KafkaError as error:
+        except (KafkaError, TypeError, ValueError) as error:  # the latter two: a message that is no JSON
             self._forget()  # nothing of this may arrive after the next attempt's
             raise SinkError(f"alerts can't be written to the topic {self._topic}: {error}") from error
 
@@ -66,7 +66,7 @@ class KafkaSink:
     def _start(self, producer: KafkaProducer, message: Mapping[str, object]) -> object:
         return producer.send(
             self._topic,
-            key=str(message["fingerprint"]).encode(),
+            key=str(message.get("fingerprint", "")).encode(),
             value=msgspec.json.encode(message),
             headers=cloud_headers(message),
         )
@@ -82,7 +82,7 @@ def cloud_headers(message: Mapping[str, object]) -> list[tuple[str, bytes]]:
     status, starts = message.get("status"), message.get("starts_at")
     headers = {
         "ce_specversion": "1.0",
-        "ce_id": f"{message['fingerprint']}-{starts}-{status}",
+        "ce_id": f"{message.get('fingerprint')}-{starts}-{status}",
         "ce_source": "heed",
         "ce_type": f"heed.alert.{status}",
         "content-type": "application/json",

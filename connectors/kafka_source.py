@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -32,6 +33,7 @@ from connectors.source import SourceError
 
 QUIET = 2 * SECOND  # without a record for so long: ask the brokers for the ends, which tells whether they are there
 SILENT = 3 * SECOND  # without an answer for so long: say so
+AGAIN = SECOND  # between two questions to silent brokers: meanwhile other sources are not kept waiting
 RETRY = 5 * SECOND  # until dead letters that could not be written are tried again
 UNASSIGNED = 10 * SECOND  # without a partition for so long: say so
 ASK_MS = 250.0  # how long a question to the brokers may take, beyond an idle fetch before it
@@ -87,6 +89,7 @@ class KafkaSource:
         self._clock = clock
         self._consumer: KafkaConsumer | None = None
         self._heard = clock.now()  # when a broker last answered
+        self._asked = 0  # when the brokers were last asked without need
         self._assigned = self._heard  # when there last was a partition to read
         self._trouble: str | None = None  # what the client last complained of
         self._closed = False
@@ -94,8 +97,9 @@ class KafkaSource:
     def poll(self, until: int) -> Batch:
         """Readings that have come, waiting for the first at most until the clock shows ``until``.
 
-        A quiet or silent broker is asked how far its partitions go, which may take ``ASK_MS`` beyond that. Raises
-        SourceError where another process has taken this one's place, or the client refuses its settings.
+        A quiet or silent broker is asked how far its partitions go, which may take ``ASK_MS`` beyond that; while all
+        are silent, no partition counts as read to its end. Raises SourceError where another process has taken this
+        one's place, or the client refuses its settings.
         """
         consumer = self._connected(until)
         if consumer is None:
@@ -113,7 +117,8 @@ class KafkaSource:
         self._batch.count("lost", self._assignment.take_lost())
         batch = self._batch.built(polled, ended, self._parts(), now)
         self._hold_back(consumer, now)
-        return batch
+        silent = now - self._heard > SILENT  # nobody knows then where partitions end, and time must not close windows
+        return replace(batch, at_end=()) if silent else batch
 
     def seek(self, positions: Mapping[str, int]) -> None:
         """Read these partitions from here when they are ours, whatever offset the broker has committed."""
@@ -259,7 +264,7 @@ class KafkaSource:
         parts = [part for part in self._parts() if part.placed]
         if came or (not parts and consumer.group_metadata().state == MemberState.STABLE):
             self._answered(now)  # a member without partitions hears from its group, at least
-        elif parts and now - self._heard > QUIET:
+        elif parts and now - self._heard > QUIET and (now - self._heard < SILENT or now - self._asked > AGAIN):
             self._ask(consumer, parts, now)
         for part in parts:
             part.end = max(part.end, _known(consumer.highwater, part.at))
@@ -267,6 +272,7 @@ class KafkaSource:
                 part.position = max(part.position, _known(consumer.position, part.at))
 
     def _ask(self, consumer: KafkaConsumer, parts: Sequence[Partition], now: int) -> None:
+        self._asked = now
         try:
             ends = consumer.end_offsets([part.at for part in parts], timeout_ms=self._ask_ms)
         except KafkaError:

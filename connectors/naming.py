@@ -67,7 +67,7 @@ class Naming:
 
     def _labels_of(self, document: object, key: bytes | None, headers: Headers) -> dict[str, str]:
         found = {label: _filled(text, document, key, headers) for label, text in self._labels.items()}
-        return {label: text for label, text in found.items() if text is not None}
+        return {label: _CONTROL.sub("\ufffd", text)[:NAME_LIMIT] for label, text in found.items() if text is not None}
 
 
 def _filled(text: Template, document: object, key: bytes | None, headers: Headers) -> str | None:

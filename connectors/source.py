@@ -51,8 +51,9 @@ class Merged:
     def poll(self, until: int) -> Batch:
         while True:
             batches = [self._poll_one(source, until) for source in self._sources if not source.done]
-            merged = concat([b for b in batches if len(b) or b.positions or b.at_end or b.ended])
-            if len(merged) or merged.ended or self.done or self._clock.now() >= until:
+            merged = concat(batches)
+            said = len(merged) or merged.positions or merged.counts or merged.ended  # would be lost with the next round
+            if said or self.done or self._clock.now() >= until:
                 return merged
 
     def _poll_one(self, source: Source, until: int) -> Batch:

@@ -52,7 +52,7 @@ class Store:
     """One writer, WAL, in a folder of its own: ``state.db`` and ``checkpoint.npz``."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._path = folder, folder / "state.db"
+        self.folder, self._path = folder, folder / "state.db"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock_file = (folder / "lock").open("w")
@@ -67,10 +67,15 @@ class Store:
             self._check_version()
         except (sqlite3.Error, OSError) as error:
             self.close()
-            raise StoreError(f"{self._path}: {error}") from error
+            raise self._failed(error) from error
         except StoreError:
             self.close()
             raise
+
+    def _failed(self, error: Exception) -> StoreError:
+        damaged = type(error) is sqlite3.DatabaseError  # its kinds say what else is wrong
+        advice = f"; restore a copy, or remove {self.folder} to start from the beginning" if damaged else ""
+        return StoreError(f"{self._path}: {error}{advice}")
 
     def _lock(self) -> None:
         """One process per state folder: the lock file is held as long as this process lives."""
@@ -78,7 +83,7 @@ class Store:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._lock_file.close()
-            raise StoreError(f"{self._folder}: another heed is using this state folder") from error
+            raise StoreError(f"{self.folder}: another heed is using this state folder") from error
 
     def _check_version(self) -> None:
         found = self._db.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
@@ -146,18 +151,18 @@ class Store:
         try:
             return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
-            raise StoreError(f"{self._path}: {error}") from error
+            raise self._failed(error) from error
 
     def checkpoint(self, columns: Mapping[str, Array], about: Mapping[str, object]) -> None:
         """Write the large tier: arrays and a JSON-like head, whole or not at all."""
         try:
-            write_arrays(self._folder / "checkpoint.npz", columns, about)
+            write_arrays(self.folder / "checkpoint.npz", columns, about)
         except OSError as error:
-            raise StoreError(f"{self._folder / 'checkpoint.npz'}: {error}") from error
+            raise StoreError(f"{self.folder / 'checkpoint.npz'}: {error}") from error
 
     def read_checkpoint(self) -> tuple[dict[str, Array], dict[str, Any]] | None:
         """The large tier; None where there is none. A damaged file is a StoreError."""
-        path = self._folder / "checkpoint.npz"
+        path = self.folder / "checkpoint.npz"
         return read_arrays(path) if path.exists() else None
 
     def close(self) -> None:

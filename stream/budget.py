@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 MOST_ROWS = 128  # of a chunk, unless calls are so dear that it takes more to be worth one
+BEST_ROWS = 1024  # of a chunk where no deadline asks for smaller ones: larger ones fall out of the cache
 _WORTH = 3.0  # a full chunk's rows cost at least this many calls
 _RATE = 0.1  # of the averages of measured cost
 _SLACK_LEAST, _SLACK_MOST = 0.03, 0.25  # shares of the latency budget
@@ -64,7 +65,7 @@ class Budget:
     def chunk(self, deadline_ns: int, now_ns: int, left: int) -> int:
         """Rows of the next chunk, of ``left`` that were admitted; 0 = stop, the time is up."""
         if self.exact and self.fixed == 0 == self.each:
-            return left
+            return min(left, BEST_ROWS)
         fit = self._fit(self._left(deadline_ns, now_ns), self.each + 2 * self.deviation)
         return min(self.rows, left, fit)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 _EDGES = np.concatenate(([0.0], np.geomspace(1e-5, 1e5, 2400)))  # seconds; neighbours differ by 1 %
+_BOUNDS: list[float] = _EDGES.tolist()
 MINUTE = 60_000_000_000
 
 
@@ -25,7 +27,7 @@ class Lags:
         """``windows`` verdicts had this lag at ``now`` (ns)."""
         if windows <= 0:
             return
-        at = int(np.searchsorted(_EDGES, seconds, side="left"))
+        at = bisect_left(_BOUNDS, seconds)
         self._bins[at] += windows
         self.sum += seconds * windows
         self._max = max(self._max, seconds)

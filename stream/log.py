@@ -18,6 +18,7 @@ from connectors.clock import Clock, WallClock
 Format = Literal["auto", "console", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 
+REPEAT_S = 60.0  # between two lines from the same place of a library
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -93,19 +94,35 @@ def _json(line: EventDict, **_: Any) -> str:
 
 
 class _Lines(logging.Handler):
-    """Brings the standard library's log records into the same lines."""
+    """Brings the standard library's log records into the same lines.
+
+    What a library says again and again from the same place (a client without its broker, some times a second) comes
+    once a minute, with ``repeated`` for those left out; where ``every`` is true, all comes.
+    """
+
+    def __init__(self, every: bool) -> None:
+        super().__init__()
+        self._every = every
+        self._said: dict[tuple[str, int], tuple[float, int]] = {}  # by place: when last (s), how often left out since
 
     def emit(self, record: logging.LogRecord) -> None:
+        place = record.pathname, record.lineno
+        when, repeated = self._said.get(place, (0.0, 0))
+        if not self._every and record.created - when < REPEAT_S:
+            self._said[place] = when, repeated + 1
+            return
+        self._said[place] = record.created, 0
         try:
             message = record.getMessage()
         except (TypeError, ValueError):  # a library that doesn't fill in its own text right
             message = str(record.msg)
         level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
-        get().log(level, "library.logged", logger=record.name, message=message, exc_info=record.exc_info)
+        more = {"repeated": repeated} if repeated else {}
+        get().log(level, "library.logged", logger=record.name, message=message, exc_info=record.exc_info, **more)
 
 
 def _take_over_libraries(level: Level) -> None:
     """Libraries speak of connections at every level; their warnings are enough unless all is asked for."""
     root = logging.getLogger()
-    root.handlers = [*(h for h in root.handlers if not isinstance(h, _Lines)), _Lines()]
+    root.handlers = [*(h for h in root.handlers if not isinstance(h, _Lines)), _Lines(level == "debug")]
     root.setLevel(level.upper() if level in ("debug", "error") else logging.WARNING)

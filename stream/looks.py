@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from stream.windows import Windows
 
 CLIP = 10.0  # normalised values beyond it say nothing more
 EXPLAIN = 0.8  # scores from here on keep who explains them
+Rows = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,46 +88,46 @@ class Looks:
         fine: npt.NDArray[np.bool_] = np.isfinite(verdict.score)
         return fine if bad is None else fine & ~bad
 
-    def _pack(self, tick: Tick, slots: Ints) -> tuple[Look, tuple[npt.NDArray[np.intp], ...], Scale, Sequence[int]]:
+    def _pack(self, tick: Tick, slots: Ints) -> tuple[Look, tuple[Rows, ...], Scale, Rows]:
         """Arrays [G, A, ...] of these streams, where each went, its scale, and the order in which they are told."""
-        order = np.lexsort((self._groups.member[slots], self._groups.of[slots]))
+        of, member_of = self._groups.of, self._groups.member
+        order = np.lexsort((member_of[slots], of[slots]))
         slots = slots[order]
-        panels, first, count = np.unique(self._groups.of[slots], return_index=True, return_counts=True)
-        group = np.repeat(np.arange(panels.size), count)
-        place = np.arange(slots.size) - first[group]
+        panels, group, place, most = _places(of[slots])
         values, mask, scale = self._values(slots, tick.k)
         members = self._groups.slots[panels]
-        width = int((members >= 0).any(axis=0).nonzero()[0].max()) + 1
+        width = int(np.flatnonzero((members >= 0).any(axis=0))[-1]) + 1
         evidence, present = self._tokens(members[:, :width], tick)
-        shape = (panels.size, int(count.max()))
-        packed = np.zeros((*shape, values.shape[1]), np.float32)
-        valid = np.zeros((*shape, values.shape[1]), bool)
-        member = np.full(shape, -1, np.int64)
-        packed[group, place], valid[group, place] = values, mask
-        member[group, place] = self._groups.member[slots]
+        member = np.full((panels.size, most), -1, np.int64)
+        member[group, place] = member_of[slots]
+        packed, valid = _scattered(values, member, group, place), _scattered(mask, member, group, place)
         return Look(packed, valid, member, evidence, present), (group, place), scale, order
 
     def _values(self, slots: Ints, k: int) -> tuple[F32, npt.NDArray[np.bool_], Scale]:
         """Windows on one scale: centred on and divided by what the steps before the newest say."""
         window = self._windows.window(slots, k)[:, -self.scorer.window :]
-        mask = ~np.isnan(window)
+        missing = np.isnan(window)
+        mask = ~missing
         offset = self._windows.offset[slots]
         if self._own_units:
             own = np.where(mask, window + offset[:, None], 0).astype(np.float32)
             return own, mask, Scale(np.zeros(slots.size), np.ones(slots.size))
-        values = np.where(mask, window, np.float32(0))
-        past = values[:, :-1]
+        values = np.where(missing, np.float32(0), window)
         n = np.maximum(np.count_nonzero(mask[:, :-1], axis=1), 1).astype(np.float32)
-        top = np.maximum(np.abs(past).max(axis=1), np.float32(1e-30))  # keeps squares inside float32
-        past = past / top[:, None]
-        mean = past.sum(axis=1) / n
-        spread = np.sqrt(np.maximum((past * past).sum(axis=1) / n - mean * mean, 0))
-        spread = np.maximum(spread, np.float32(1e-5))
+        past = values[:, :-1]
+        top = np.maximum(past.max(axis=1), -past.min(axis=1))
+        top = np.maximum(top, np.float32(1e-30))  # keeps squares inside float32
         with np.errstate(over="ignore"):
-            scaled = (values / top[:, None] - mean[:, None]) / spread[:, None]
-        out = np.where(mask, np.clip(scaled, -CLIP, CLIP), 0).astype(np.float32)
+            values /= top[:, None]
+            mean = past.sum(axis=1) / n
+            spread = np.sqrt(np.maximum((past * past).sum(axis=1) / n - mean * mean, 0))
+            spread = np.maximum(spread, np.float32(1e-5))
+            values -= mean[:, None]
+            values /= spread[:, None]
+        np.minimum(np.maximum(values, np.float32(-CLIP), out=values), np.float32(CLIP), out=values)
+        np.copyto(values, np.float32(0), where=missing)
         wide = top.astype(np.float64)
-        return out, mask, Scale(offset + mean * wide, spread * wide)
+        return values, mask, Scale(offset + mean * wide, spread * wide)
 
     def _tokens(self, members: Ints, tick: Tick) -> tuple[F32, npt.NDArray[np.bool_]]:
         """Evidence of all members [G, S, K, C], and who of them has a reading in this step."""
@@ -143,7 +144,7 @@ class Looks:
         self,
         slots: Ints,
         score: F32,
-        place: tuple[npt.NDArray[np.intp], ...],
+        place: tuple[Rows, ...],
         verdict: Verdict,
         explained: dict[int, tuple[Ints, F32]],
     ) -> None:
@@ -157,7 +158,26 @@ class Looks:
             explained[int(slots[row])] = (members[top], shares[top])
 
 
-def _own_units(verdict: Verdict, place: tuple[npt.NDArray[np.intp], ...], scale: Scale) -> F32:
+def _places(panel: Ints) -> tuple[Ints, Rows, Rows, int]:
+    """Of rows sorted by panel [n]: the panels [G], each row's group and place in it [n], and the largest group."""
+    begins = np.ones(panel.size, bool)
+    np.not_equal(panel[1:], panel[:-1], out=begins[1:])
+    first = np.flatnonzero(begins)
+    group = np.cumsum(begins) - 1
+    place = np.arange(panel.size) - first[group]
+    return panel[first], group, place, int(place.max()) + 1
+
+
+def _scattered(rows: npt.NDArray[Any], member: npt.NDArray[np.int64], group: Rows, place: Rows) -> npt.NDArray[Any]:
+    """Rows [n, T] to [G, A, T], zeros where there is none; they stay where they are if all groups are full."""
+    if member.size == len(rows):
+        return rows.reshape(*member.shape, -1)
+    found = np.zeros((*member.shape, rows.shape[1]), rows.dtype)
+    found[group, place] = rows
+    return found
+
+
+def _own_units(verdict: Verdict, place: tuple[Rows, ...], scale: Scale) -> F32:
     n = place[0].size
     if verdict.expected is None:
         return np.full((n, 3), np.nan, np.float32)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from connectors.batch import Batch, Ints, StreamTable
+from connectors.batch import Batch, Ints, StreamTable, Times
 from connectors.clock import Clock, Laps
 from models.contract import F32, ModelError
 from stream.budget import Budget
@@ -26,7 +26,7 @@ from stream.rules.alert import Alerts
 from stream.rules.change import Change
 from stream.rules.columns import Observed
 from stream.rules.incident import IncidentChange, Incidents
-from stream.selection import Admission, Reason, frames_left, looks_per_frame
+from stream.selection import Admission, Reason, everyone, frames_left, looks_per_frame
 from stream.selfalert import SelfAlert
 from stream.sentinel import Evidence, Sentinel
 from stream.summaries import Summaries
@@ -236,7 +236,10 @@ class Monitor:
         return tick.only(~closed)
 
     def _sense(self, tick: Tick, turn: Turn, muted: bool) -> Evidence | None:
-        """The sentinel and the gate look at every stream, every step; never shed. None: no stream has a reading."""
+        """The sentinel and the gate look at every stream, every step; never shed. None: no stream has a reading.
+
+        Without a model there is nobody to admit, and no gate.
+        """
         parts = self.parts
         here = tick.slots[tick.present]
         value = tick.value[tick.present]
@@ -244,8 +247,9 @@ class Monitor:
         if here.size < tick.slots.size:
             parts.sentinel.absent(tick.slots[~tick.present])
         self.laps.lap("sentinel")
-        parts.gate.look(here, value, parts.groups.of[here], len(parts.groups))
-        self.laps.lap("gate")
+        if parts.looks is not None:
+            parts.gate.look(here, value, parts.groups.of[here], len(parts.groups))
+            self.laps.lap("gate")
         if evidence is not None and evidence.accepted.any() and not muted:
             self.accepted += int(np.count_nonzero(evidence.accepted))
             names = [parts.table.names[slot] for slot in here[evidence.accepted][:10].tolist()]
@@ -258,24 +262,28 @@ class Monitor:
         slots = tick.slots
         warm = (windows.steps[slots] >= WARM) & (windows.valid[slots] >= windows.size // 2)
         ready = tick.present & warm
-        verdicts.outcome[:] = np.where(ready, SENTINEL, np.where(tick.present, WARMUP, GAP))
-        never = self.since[slots] == 0
-        begun = slots[never & ready]
-        self.parts.gate.greet(begun, tick.k // self._every)
-        idle = never | ~ready
-        frame = tick.step * self._every
-        self.since[slots] = np.where(
-            idle, np.where(never, np.where(ready, tick.start, 0), self.since[slots] + frame), self.since[slots]
-        )
-        verdicts.age[:] = np.where(self.since[slots] > 0, (tick.start - self.since[slots]) / 1e9, np.nan)
-        if evidence is not None:
-            self._say_evidence(verdicts, evidence, ready)
-        return np.flatnonzero(ready)
-
-    def _say_evidence(self, verdicts: Verdicts, evidence: Evidence, ready: Bools) -> None:
-        """The sentinel's verdict, which stands unless a full look follows."""
-        known = ready[verdicts.tick.present]
+        verdicts.outcome[:] = np.where(ready, np.int8(SENTINEL), np.where(tick.present, np.int8(WARMUP), np.int8(GAP)))
+        since = self._unseen_since(tick, ready)
+        verdicts.age[:] = (tick.start - since) / 1e9
+        verdicts.age[since == 0] = np.nan
         rows = np.flatnonzero(ready)
+        if evidence is not None:
+            self._say_evidence(verdicts, evidence, ready[tick.present], rows)
+        return rows
+
+    def _unseen_since(self, tick: Tick, ready: Bools) -> Times:
+        """Event time from which each stream counts as unseen [m], 0 = never due; it waits where no window is due."""
+        slots, since = tick.slots, self.since[tick.slots]
+        never = since == 0
+        if not ready.all() or never.any():
+            since[~ready & ~never] += tick.step * self._every
+            since[ready & never] = tick.start
+            self.since[slots] = since
+            self.parts.gate.greet(slots[ready & never], tick.k // self._every)
+        return since
+
+    def _say_evidence(self, verdicts: Verdicts, evidence: Evidence, known: Bools, rows: npt.NDArray[np.intp]) -> None:
+        """The sentinel's verdict, which stands unless a full look follows."""
         verdicts.score[rows], verdicts.p[rows] = evidence.score[known], evidence.p[known]
         verdicts.fidelity[rows] = BY_SENTINEL
         if self.parts.looks is None:
@@ -312,8 +320,6 @@ class Monitor:
         weight = verdicts.weight[ready] = self._weights(tick, slots, count)
         admission = self._admit(verdicts, ready, weight, k)
         order = ready[admission.rows]
-        if k >= ready.size:  # all fit: whole groups in one chunk cost least
-            order = ready[np.lexsort((slots, parts.groups.of[slots]))]
         self.laps.lap("gate")
         found = looks.look(tick, tick.slots[order], deadline)
         self._enter(verdicts, ready, order, admission, found.slots.size, found.failed is not None)
@@ -366,10 +372,12 @@ class Monitor:
     def _admit(self, verdicts: Verdicts, ready: npt.NDArray[np.intp], weight: F32, k: int) -> Admission:
         tick = verdicts.tick
         slots = tick.slots[ready]
-        frame = tick.step * self._every
-        left = frames_left(tick.start - self.since[slots], self.parts.registry.blind[slots], frame)
+        frame, blind = tick.step * self._every, self.parts.registry.blind[slots]
+        left = frames_left(tick.start - self.since[slots], blind, frame)
+        if k >= slots.size:
+            return everyone(slots, self.parts.groups.of[slots], left)
         suspect = (verdicts.score[ready] >= SUSPECT) | self.parts.alerts.suspect(slots)
-        plan = looks_per_frame(self.parts.registry.blind[slots] // frame)
+        plan = looks_per_frame(blind // frame)
         return self.parts.gate.admit(slots, weight, k, left, suspect, plan)
 
     def _enter(
@@ -435,11 +443,12 @@ class Monitor:
 
     def _coverage(self, verdicts: Verdicts) -> F32:
         """Share of each stream's group that was looked at, of those that were due a look, now [m]; 1 where none was."""
-        panel = self.parts.groups.of[verdicts.tick.slots]
-        due = np.isin(verdicts.outcome, (FULL, SHED, SENTINEL))
-        n = len(self.parts.groups)
+        due, seen = verdicts.due, verdicts.looked
+        if (due == seen).all():
+            return np.ones(due.size, np.float32)
+        panel, n = self.parts.groups.of[verdicts.tick.slots], len(self.parts.groups)
         wanted = np.bincount(panel[due], minlength=n)
-        looked = np.bincount(panel[verdicts.looked], minlength=n)
+        looked = np.bincount(panel[seen], minlength=n)
         share = np.where(wanted > 0, looked / np.maximum(wanted, 1), 1.0)
         return share[panel].astype(np.float32)
 

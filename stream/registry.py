@@ -111,6 +111,8 @@ class Registry:
 
     def closed(self, slots: Ints, ts: int) -> npt.NDArray[np.bool_]:
         """Streams [m] whose silence is expected at ``ts`` (ns): nothing of them is judged."""
+        if not self._intervals:
+            return np.zeros(slots.size, bool)
         holds = np.array([False, *(interval.holds(ts) for interval in self._intervals)])
         return holds[self._closes[slots]]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 from connectors.batch import PartitionTable
 from connectors.outbox import Outbox
@@ -106,6 +108,8 @@ class Durable:
                 self._log.error("state.failed", error=str(error))
             self._failing = True
             return False
+        if self._failing:
+            self._log.info("state.recovered", waited=len(self._unsent))
         self._failing = False
         self._sent, self._unsent = [], []
         self._outbox.put([(number, sink, m) for number, (sink, m) in zip(ids, what.send, strict=True)])
@@ -152,13 +156,17 @@ class Durable:
     def restore(self) -> dict[str, int]:
         """Take back both tiers; the positions to read on from: those of the evidence, or where it all began.
 
-        Call it before the sources are made, which may give streams their slots at once.
+        Call it before the sources are made, which may give streams their slots at once. Raises StoreError.
         """
-        starts = self._store.start_positions()
+        folder = self._store.folder
+        with _readable(folder):
+            starts = self._store.start_positions()
         self._starts = dict(starts)
-        positions = starts | self._restore_large()
-        self._restore_small()
-        self._outbox.put(self._store.outbox())
+        with _readable(folder / "checkpoint.npz"):
+            positions = starts | self._restore_large()
+        with _readable(folder):
+            self._restore_small()
+            self._outbox.put(self._store.outbox())
         if positions:
             self._log.info("state.restored", positions=positions, streams=len(self._monitor.parts.table.slot_of))
         return positions
@@ -198,6 +206,18 @@ class Durable:
         parts.registry.restore(about["registry"])
         self._monitor.resume()
         return {name: int(offset) for name, offset in about["positions"].items()}
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What is read here but makes no sense was damaged, or written under other settings: that is said of ``path``."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception as error:
+        wrong = f"{type(error).__name__}: {error}"
+        raise StoreError(f"{path}: can't be taken up ({wrong}); remove it to start from the beginning") from error
 
 
 def _part(columns: Mapping[str, Array], prefix: str) -> dict[str, Array]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from connectors.batch import Ints
 from models.contract import F32
 from stream.lane import Tick
-from stream.ledger import FULL, LITE
+from stream.ledger import FULL, LITE, SHED
 
 FIDELITIES = ("", "sentinel", "lite", "full")
 NOTHING, BY_SENTINEL, BY_LITE, BY_FULL = range(4)
@@ -41,14 +41,20 @@ class Verdicts:
     explained: dict[int, tuple[Ints, F32]] = field(default_factory=dict)  # slot: who explains it, and their shares
 
     @property
+    def due(self) -> npt.NDArray[np.bool_]:
+        """Windows that were to be looked at, whether that was done, shed, or there was no model [m]."""
+        return (self.outcome >= FULL) & (self.outcome <= SHED)
+
+    @property
     def looked(self) -> npt.NDArray[np.bool_]:
         """Windows that got a full or lite look [m]."""
-        return (self.outcome == FULL) | (self.outcome == LITE)
+        return (self.outcome >= FULL) & (self.outcome <= LITE)
 
 
 def nothing_said(tick: Tick) -> Verdicts:
     """Verdicts of a tick of which nothing is known yet."""
     m = tick.slots.size
-    blank = [np.full(m, np.nan, np.float32) for _ in range(7)]
+    a, b, c, d, e, f, g = (np.full(m, np.nan, np.float32) for _ in range(7))
     zeros = np.zeros(m, np.int8)
-    return Verdicts(tick, *blank, np.full(m, NOT_DUE, np.int8), zeros, zeros.copy(), np.full(m, -1, np.int32))
+    outcome, rank = np.full(m, NOT_DUE, np.int8), np.full(m, -1, np.int32)
+    return Verdicts(tick, a, b, c, d, e, f, g, outcome, zeros, zeros.copy(), rank)

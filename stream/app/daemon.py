@@ -30,6 +30,7 @@ from stream.telling import teller
 
 SOFTWARE = 70  # exit code: a fault in heed itself
 MINUTE = 60_000_000_000  # ns
+UNUSED = ("future", "duplicate", "missing", "not_finite", "refused")  # why no window holds a reading, beside late
 POLL = 250_000_000  # ns a poll waits at most
 
 
@@ -70,7 +71,11 @@ def tell_end(daemon: Daemon) -> None:
     summary = daemon.monitor.summary()
     told = ("readings", "streams", "windows", "late", "coverage", "lag", "guarantee_violations")
     undecodable = daemon.monitor.source_counts.get("undecodable", 0)
-    get().info("daemon.stopped", **{name: summary[name] for name in told}, undecodable=undecodable)
+    unused = {name: daemon.monitor.parts.windows.counts[name] for name in UNUSED}
+    waiting = {name: left for name, (_, _, left) in daemon.outbox.counts().items() if left}
+    about: dict[str, object] = {"undecodable": undecodable} | {name: n for name, n in unused.items() if n}
+    about |= {"undelivered": waiting} if waiting else {}
+    get().info("daemon.stopped", **{name: summary[name] for name in told}, **about)
 
 
 def _settings(options: RunOptions) -> Settings:
@@ -180,12 +185,12 @@ def _instance(store: Store) -> str:
 
 
 class _Watch:
-    """Tells the log when a source or a sink can't be reached, and when it can again; and of lines that are none."""
+    """Tells the log when a source or a sink can't be reached, and when it can again, and of lines it can't use."""
 
     def __init__(self, sources: dict[str, Source], outbox: Outbox) -> None:
         self._sources, self._outbox = sources, outbox
         self._told: dict[tuple[str, str], bool] = {}
-        self._bad: dict[str, tuple[int, int]] = {}  # by source: lines not told of, and when some were, ns
+        self._complained: dict[str, int] = {}  # by source: when a line that is no reading was last told of, ns
 
     def look(self, now: int) -> None:
         """After a turn."""
@@ -193,18 +198,10 @@ class _Watch:
         self._tell("sink", self._outbox.problems(), self._outbox.sinks)
         for name, source in self._sources.items():
             take: Callable[[], list[Any]] | None = getattr(source, "take_bad", None)
-            if take is not None and (bad := take()):
-                self._complain(now, name, bad)
-
-    def _complain(self, now: int, name: str, bad: list[Any]) -> None:
-        """Of the newest one, with how many there were, at most once a minute."""
-        lines, told = self._bad.get(name, (0, 0))
-        lines += len(bad)
-        if now - told >= MINUTE:
-            about = {"offset": bad[-1].offset, "reason": bad[-1].reason, "problem": bad[-1].text}
-            get().warning("reading.undecodable", name=name, count=lines, **about)
-            lines, told = 0, now
-        self._bad[name] = lines, told
+            if take is not None and (bad := take()) and now - self._complained.get(name, 0) >= MINUTE:
+                self._complained[name] = now
+                about = {"offset": bad[-1].offset, "reason": bad[-1].reason, "problem": bad[-1].text}
+                get().warning("reading.undecodable", name=name, **about)
 
     def _tell(self, kind: str, problems: dict[str, str], known: list[str]) -> None:
         for name in known:

@@ -20,6 +20,7 @@ from connectors.outbox import Outbox
 from connectors.sink import Sink
 from connectors.synthetic import DEMO_FAULTS, Fault, SyntheticSource
 from connectors.synthetic import World as Synthetic
+from connectors.synthetic.faults import SORTS
 from models.contract import Scorer
 from stream.app.outputs import Tally, complain, deliver, lines_of, seconds, write_summary
 from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of
@@ -120,12 +121,14 @@ class Demo:
 
     def plan(self, now: int) -> None:
         """Let faults happen: all at once where the end is known, else for the next while."""
-        end = self.end - LAST_FAULT if self.end < FOREVER else self._planned + SLICE
+        rest = min(LAST_FAULT, (self.end - self.live) // 4)  # time to be found in; less where all is short
+        end = self.end - rest if self.end < FOREVER else self._planned + SLICE
         if end - STEP <= self._planned or now < self._planned - 2 * STEP:
             return
         span = (end - self._planned) / SECOND
         count = round(span * (24 / 50 if self.end < FOREVER else 1 / 5))
-        self.synthetic.plan(self._planned, end, DEMO_FAULTS, max(1, count), gap_steps=60)
+        fitting = [name for name in DEMO_FAULTS if SORTS[name].steps[1] * STEP <= end - self._planned]
+        self.synthetic.plan(self._planned, end, fitting, max(1, count), gap_steps=60)
         self._planned = end
 
     def go_live(self) -> None:

@@ -199,6 +199,7 @@ def publisher(
     """The page and the HTTP interface, for as long as the run lasts; without an address nothing is served."""
     found = Publisher(monitor, settings, outbox, scorer, sources)
     found.restore()
+    found.publish(monitor.parts.clock.now())  # whoever asks before the first turn gets the whole answer too
     if address is None:
         yield found
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from connectors.console import ConsoleSink
 from connectors.jsonl import JsonlSink
@@ -30,6 +31,8 @@ def _make(each: object, name: str, settings: Settings) -> Sink:
         case ConsoleSettings():
             return ConsoleSink(sys.stdout, name)
         case JsonlSettings():
+            if Path(each.path).is_dir():
+                raise ValueError(f"path {each.path!r} is a folder; write the name of a file")
             return JsonlSink(each.path, name=name)
         case KafkaSettings():
             from connectors.kafka_sink import KafkaSink  # only those who write to Kafka pay for its import

@@ -78,7 +78,9 @@ def test_everything_it_writes_agrees(tmp_path: Path) -> None:
         (parquet, "plant.parquet", "plant/b"),
     ],
 )
-def test_every_kind_of_file_tells_the_same(tmp_path: Path, make: Callable[[Path], Path], name: str, stream: str) -> None:
+def test_every_kind_of_file_tells_the_same(
+    tmp_path: Path, make: Callable[[Path], Path], name: str, stream: str
+) -> None:
     scores = tmp_path / "s.parquet"
     summary = run(make(tmp_path / name), scores=str(scores))
     assert summary["readings"] == 900
@@ -92,9 +94,8 @@ def test_every_kind_of_file_tells_the_same(tmp_path: Path, make: Callable[[Path]
 
 def test_the_same_recording_gives_the_same_digest_in_any_process_and_another_one_another(tmp_path: Path) -> None:
     file = wide_csv(tmp_path / "plant.csv")
-    digests = {run(file)["digest"] for _ in range(3)}
-    for _ in range(2):
-        digests.add(heed("replay", file, "--digest", "--alerts", tmp_path / "a").stdout.strip())
+    digests = {run(file)["digest"] for _ in range(2)}
+    digests.add(heed("replay", file, "--digest", "--alerts", tmp_path / "a").stdout.strip())
     assert len(digests) == 1
     values = numbers()
     values[299, 0] += 0.001
@@ -106,7 +107,7 @@ def test_under_a_price_the_same_windows_are_shed_each_time_and_the_lag_stays_in_
     told = [run(file, price="5ms,100ms", budget="500ms", overrides=["budget.blind=10s"]) for _ in range(2)]
     assert told[0]["digest"] == told[1]["digest"]
     summary = told[0]
-    assert summary["windows"]["shed"] == 4 * (ROWS - WARM)
+    assert summary["windows"]["shed"] == 4 * (ROWS - WARM - 3), "at the end, three are judged before they are due"
     assert summary["lag"]["max"] <= summary["budget"] == 0.5
     assert summary["guarantee_violations"] == 0
     free = run(file, price="5ms,100ms", budget="1h")
@@ -158,7 +159,7 @@ def test_labels_by_stream_alone_are_found_and_their_group_is_known(tmp_path: Pat
 def test_with_json_output_every_line_of_standard_output_is_one_object(tmp_path: Path) -> None:
     done = heed("replay", wide_csv(tmp_path / "plant.csv"), "-o", "json", "--digest", "--summary", "-")
     *alerts, summary, digest = lines_of(done.stdout)
-    assert [alert["status"] for alert in alerts][0] == "firing"
+    assert alerts[0]["status"] == "firing"
     assert digest == {"digest": summary["digest"]}
 
 

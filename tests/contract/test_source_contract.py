@@ -41,10 +41,10 @@ class Case:
         names = [self.streams.names[slot] for slot in batch.stream]
         return list(zip(names, batch.ts.tolist(), batch.value.tolist(), strict=True))
 
-    def by_partition(self, readings: list[Reading], batch: Batch) -> list[Reading]:
-        """Readings one partition after the other, as ``batch`` tells which stream is whose."""
-        partition_of = {self.streams.names[s]: p for s, p in zip(batch.stream, batch.partition.tolist(), strict=True)}
-        return sorted(readings, key=lambda reading: partition_of[reading[0]])
+    def partition_of(self, batch: Batch) -> dict[str, str]:
+        """Which partition brought a stream, by their names."""
+        both = zip(batch.stream, batch.partition, strict=True)
+        return {self.streams.names[slot]: self.partitions.names[partition] for slot, partition in both}
 
     def polls(self) -> Iterator[Batch]:
         """Every poll until all was read, a step at a time."""
@@ -56,6 +56,11 @@ class Case:
             if not self.ends and batch.at_end and len(batch.at_end) == len(self.partitions.names):
                 return
         pytest.fail("a finite source did not end")
+
+
+def one_by_one(readings: list[Reading], partition_of: dict[str, str]) -> list[Reading]:
+    """Readings one partition after the other; in one partition in the order in which they stand."""
+    return sorted(readings, key=lambda reading: partition_of[reading[0]])
 
 
 def content() -> list[Reading]:
@@ -142,7 +147,8 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
 
 def test_every_reading_comes_once_in_the_order_of_its_partition(case: Case) -> None:
     batch = concat(list(case.polls()))
-    assert case.by_partition(case.named(batch), batch) == case.by_partition(case.readings, batch)
+    whose = case.partition_of(batch)
+    assert one_by_one(case.named(batch), whose) == one_by_one(case.readings, whose)
 
 
 def test_columns_have_one_length_and_their_kinds(case: Case) -> None:
@@ -216,8 +222,10 @@ def test_reading_on_from_its_positions_loses_nothing_and_repeats_nothing(
     first.source.close()
     second = make(tmp_path)
     second.source.seek(positions)
-    whole = concat([*before, *second.polls()])
-    assert second.by_partition(second.named(whole), whole) == second.by_partition(second.readings, whole)
+    rest = concat(list(second.polls()))
+    whose = first.partition_of(concat(before)) | second.partition_of(rest)
+    came = first.named(concat(before)) + second.named(rest)
+    assert one_by_one(came, whose) == one_by_one(second.readings, whose)
     second.source.close()
 
 

@@ -119,12 +119,17 @@ class Driver:
         self.start(self.table.take_new())
         self.windows.add(poll.batch(slot_of), poll.now)
         frames = []
-        for tick in chain(self.windows.ticks(poll.now), self.windows.end(poll.ended)):
+        for tick in chain(self.windows.ticks(poll.now), self._ended(poll.ended)):
             frames.append(self._frame(tick))
             self.story.append(frames[-1])
             self._let_go()
         self._let_go()
         return frames
+
+    def _ended(self, partitions: tuple[int, ...]) -> Iterator[Tick]:
+        if partitions:  # who is drained has no more frames, and may be let go after the next one
+            self.story.append(tuple(self.settings))
+        yield from self.windows.end(partitions)
 
     def start(self, slots: Sequence[int]) -> None:
         found = [self.settings[self.table.names[slot]] for slot in slots]

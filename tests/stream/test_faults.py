@@ -57,7 +57,9 @@ def test_without_faults_every_incident_is_false_and_there_is_no_delay() -> None:
 spans = st.tuples(st.integers(0, 50), st.integers(0, 20), st.sampled_from("abc"), st.sampled_from("gh"))
 
 
-@given(st.lists(spans, max_size=6), st.lists(st.tuples(st.integers(0, 90), st.sampled_from("abc"), st.sampled_from("gh"))))
+@given(
+    st.lists(spans, max_size=6), st.lists(st.tuples(st.integers(0, 90), st.sampled_from("abc"), st.sampled_from("gh")))
+)
 def test_found_and_missed_are_all_there_is(faults: list, alerts: list) -> None:  # type: ignore[type-arg]
     told = account(
         [known(start, start + length, (stream,), group) for start, length, stream, group in faults],

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monitor_feed import SIZE, START, Broken, Mute, Plain, Run, due, noise
+from monitor_feed import START, Broken, Mute, Plain, Run, due, noise
 
 from connectors.batch import SECOND
 from models.contract import Verdict
@@ -328,4 +328,3 @@ def test_the_summary_uses_the_ledgers_own_numbers() -> None:
     summary = run.monitor.summary()
     assert summary["windows"] == run.windows
     assert (summary["streams"], summary["groups"], summary["readings"]) == (5, 2, 5 * STEPS)
-    assert SIZE == run.settings.windows.size

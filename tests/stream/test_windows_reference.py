@@ -235,7 +235,7 @@ def test_the_next_frame_is_closed_when_next_due_says_and_no_sooner(seed: int) ->
         driver.turn(poll)
     for _ in range(10):
         due = driver.windows.next_due()
-        if due is None:
+        if due is None or due > poll.now + 100 * SECOND:  # one that is behind holds all until it is idle
             return
         if due > poll.now:
             assert copy.deepcopy(driver).turn(Poll(due - 1, at_end=poll.at_end)) == []

@@ -1,0 +1,135 @@
+"""`heed bench speed`: times real time by stage, memory a stream, and named peers beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from rich.console import Console
+
+from benchmarks import replaying
+from benchmarks.child import measured
+from benchmarks.recordings import record
+
+Part = Literal["all", "replay", "memory", "peer"]
+TARGETS = {"sentinel": 40.0, "model": 5.0, "full": 4096, "lean": 2253}  # times real time; bytes a stream of state
+_MODEL_SHARE = 4  # runs with the model get this part of the steps
+_LEAST_STEPS = 64
+MEMORY_STREAMS = (2_000, 20_000)
+_MEMORY_STEPS = 192
+
+
+def bench(streams: int, steps: int, part: Part, output: Literal["table", "json"]) -> None:
+    """Measure ``part`` with ``streams`` streams over ``steps`` steps: each figure in a process of its own, on one core.
+
+    Prints a table, or JSON with the keys machine, streams, steps, and replay, memory, peers as asked for.
+    """
+    found: dict[str, Any] = {"machine": machine(), "streams": streams, "steps": steps}
+    if part in ("all", "replay", "peer"):
+        found["replay"] = replays(streams, steps)
+    if part in ("all", "memory"):
+        found["memory"] = memories()
+    if part in ("all", "peer"):
+        found["peers"] = peers(streams, found["replay"])
+    if output == "json":
+        print(json.dumps(found, indent=2))  # noqa: T201 - data goes to standard output
+        return
+    for line in lines(found):
+        Console(highlight=False).print(line, markup=False, soft_wrap=True)
+
+
+def machine() -> dict[str, str | int]:
+    """What the figures were measured on."""
+    versions = {name: metadata.version(name) for name in ("heed-monitor", "numpy", "onnxruntime", "pyarrow")}
+    return {"cpu": _cpu(), "cores": os.cpu_count() or 1, "python": platform.python_version(), **versions}
+
+
+def _cpu() -> str:
+    told = Path("/proc/cpuinfo")
+    names = [line for line in told.read_text().splitlines() if line.startswith("model name")] if told.exists() else []
+    return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
+
+
+def replays(streams: int, steps: int) -> list[dict[str, Any]]:
+    """Figures of each of replaying.MODES, from seeded recordings that are made for it."""
+    found = []
+    with TemporaryDirectory(prefix="heed-bench-") as folder:
+        for mode in replaying.MODES:
+            own = steps if mode == "sentinel" else steps // _MODEL_SHARE
+            length = replaying.LEAD + max(_LEAST_STEPS, own)
+            path = Path(folder) / f"{length}.parquet"
+            if not path.exists():
+                record(path, streams, length)
+            found.append(measured("replaying", path=str(path), mode=mode, streams=streams))
+    return found
+
+
+def memories(streams: Sequence[int] = MEMORY_STREAMS, steps: int = _MEMORY_STEPS) -> list[dict[str, Any]]:
+    """Bytes a stream for both kinds of evidence, without and with the model, as slopes of resident memory."""
+    found = []
+    for evidence in ("full", "lean"):
+        for model in (False, True):
+            few, many = (measured("memory", streams=n, steps=steps, evidence=evidence, model=model) for n in streams)
+            slope = {key: round((many[key] - few[key]) / (streams[1] - streams[0])) for key in ("at_rest", "running")}
+            found.append({"evidence": evidence, "model": model, "bytes_per_stream": slope["at_rest"], **slope})
+    return found
+
+
+def peers(streams: int, ran: Sequence[Mapping[str, Any]], seconds: float = 2.0) -> dict[str, Any]:
+    """The peers' readings a second, and how many times that is heed's of the same run."""
+    found = measured("peer", streams=streams, seconds=seconds)
+    for peer in found["found"]:
+        rate = max(1, peer["readings_per_second"])
+        peer["heed_over_it"] = {run["mode"]: float(f"{run['readings_per_second'] / rate:.3g}") for run in ran}
+    return found
+
+
+def lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """The figures for people."""
+    yield ", ".join(f"{name} {value}" for name, value in found["machine"].items())
+    for run in found.get("replay", ()):
+        yield from _replayed(run)
+    for each in found.get("memory", ()):
+        yield _remembered(each)
+    yield from _peered(found.get("peers"))
+
+
+def _replayed(run: Mapping[str, Any]) -> Iterator[str]:
+    target = TARGETS.get(run["mode"])
+    told = "" if target is None else _against(target, run["times_real_time"] >= target, "at least")
+    yield (
+        f"replay of {run['streams']:,} streams at 1 Hz, {replaying.MODES[run['mode']]}: "
+        f"{run['times_real_time']:,.1f} times real time{told}, {run['times_real_time_wall']:,.1f} by the wall; "
+        f"{run['readings_per_second']:,} readings a second, coverage {100 * run['coverage']:.0f} %"
+    )
+    yield "  " + ", ".join(f"{name} {100 * share:.0f} %" for name, share in run["stages"].items())
+
+
+def _remembered(each: Mapping[str, Any]) -> str:
+    size, target = each["bytes_per_stream"], TARGETS[each["evidence"]]
+    told = "" if each["model"] else _against(target, size <= target, "at most")
+    what = "with the model at work" if each["model"] else "state"
+    return (
+        f"memory, {each['evidence']} evidence, {what}: {size:,} bytes a stream{told}; "
+        f"{each['running']:,} before free memory is given back"
+    )
+
+
+def _against(target: float, met: bool, bound: str) -> str:
+    return f" ({bound} {target:,.0f}: {'met' if met else 'MISSED'})"
+
+
+def _peered(peers: Mapping[str, Any] | None) -> Iterator[str]:
+    if peers is None:
+        return
+    for peer in peers["found"]:
+        ratios = ", ".join(f"{mode} {ratio:g}" for mode, ratio in peer["heed_over_it"].items())
+        yield f"peer: {peer['name']}: {peer['readings_per_second']:,} readings a second; heed's over it: {ratios}"
+    for line in peers["skipped"]:
+        yield f"peer skipped: {line}"
