@@ -30,7 +30,7 @@ class Partition:
     since: int = 0  # ns: what was written before waited for heed, not for its turn
     event_time: int | None = None  # ns: the middle of the last readings
     moved: int = 0  # ns: when the last readings came
-    retry: int = 0  # ns: not before this, while it waits for its dead letters
+    retry: int = 0  # ns: not before this, while it waits for its dead letters; 0 = they have not failed, or just now
     reported: int = -1  # position told last
     told: int = -1  # what commit said last
     committed: int = -1  # what the broker has acknowledged

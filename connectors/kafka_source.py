@@ -199,7 +199,9 @@ class KafkaSource:
         except KafkaError as error:
             self._trouble = _told(error)
         for part in parts:
-            part.wait(LETTERS, LETTERS in part.waits and now < part.retry)
+            if LETTERS in part.waits and 0 < part.retry <= now:
+                part.wait(LETTERS, False)
+                part.retry = 0
         balance(parts, now)
         if parts:
             self._assigned = now
@@ -252,9 +254,9 @@ class KafkaSource:
             consumer.seek(at, self._assignment.parts[at].position)
 
     def _hold_back(self, consumer: KafkaConsumer, now: int) -> None:
-        """Let partitions whose dead letters could not be written come again from there, later."""
+        """Let partitions whose dead letters have just failed come again from there, later."""
         for part in self._parts():
-            if LETTERS in part.waits and part.retry <= now:
+            if LETTERS in part.waits and not part.retry:
                 part.retry = now + RETRY
                 consumer.seek(part.at, part.position)
                 consumer.pause(part.at)

@@ -70,6 +70,7 @@ class Figures:
     missing: int = 0
     not_finite: int = 0
     refused: int = 0
+    lost: int = 0
     dead_letters: Mapping[str, int] = field(default_factory=dict)  # by reason
     streams: Mapping[str, int] = field(default_factory=dict)  # by state: active, warmup, gap
     windows: Mapping[str, int] = field(default_factory=dict)  # by outcome; "due", their sum, is left out
@@ -111,8 +112,11 @@ def _by(found: Mapping[str, float] | Mapping[str, Histogram] | Mapping[str, int]
     return [((key,), value) for key, value in found.items()]
 
 
+UNUSED = ("future", "duplicate", "missing", "not_finite", "refused", "lost")
+
+
 def _unused(figures: Figures) -> Rows:
-    return _by({name: getattr(figures, name) for name in ("future", "duplicate", "missing", "not_finite", "refused")})
+    return _by({name: getattr(figures, name) for name in UNUSED})
 
 
 def _sinks(figures: Figures, which: int) -> Rows:
@@ -128,8 +132,8 @@ METRICS: tuple[Described, ...] = (
     Described("heed_late_records_total", "counter", (),
               "Readings that came after their step was closed.", lambda f: _one(f.late)),
     Described("heed_unused_readings_total", "counter", ("reason",),
-              "Readings that no window holds: `future`, `duplicate`, `missing`, `not_finite`, or `refused` at the "
-              "limit on streams.", _unused),
+              "Readings that no window holds: `future`, `duplicate`, `missing`, `not_finite`, `refused` at the limit on "
+              "streams, or `lost`: records that were gone at the broker before they could be read.", _unused),
     Described("heed_dead_letter_records_total", "counter", ("reason",),
               "Messages that could not be decoded and were set aside whole.", lambda f: _by(f.dead_letters)),
     Described("heed_streams", "gauge", ("state",),

@@ -26,11 +26,11 @@ from stream.loop import Loop, Message
 from stream.monitor import Told
 from stream.settings import Settings, findings, load, split_address
 from stream.state import Durable, Passing
+from stream.telemetry import UNUSED
 from stream.telling import teller
 
 SOFTWARE = 70  # exit code: a fault in heed itself
 MINUTE = 60_000_000_000  # ns
-UNUSED = ("future", "duplicate", "missing", "not_finite", "refused")  # why no window holds a reading, beside late
 POLL = 250_000_000  # ns a poll waits at most
 
 
@@ -70,10 +70,10 @@ def tell_end(daemon: Daemon) -> None:
     """The last line of the log: what was read, looked at and shed, and how late."""
     summary = daemon.monitor.summary()
     told = ("readings", "streams", "windows", "late", "coverage", "lag", "guarantee_violations")
-    undecodable = daemon.monitor.source_counts.get("undecodable", 0)
-    unused = {name: daemon.monitor.parts.windows.counts[name] for name in UNUSED}
+    counts, came = daemon.monitor.parts.windows.counts, daemon.monitor.source_counts
+    about: dict[str, object] = {"undecodable": came.get("undecodable", 0)}
+    about |= {name: n for name in UNUSED if (n := counts.get(name, 0) or came.get(name, 0))}
     waiting = {name: left for name, (_, _, left) in daemon.outbox.counts().items() if left}
-    about: dict[str, object] = {"undecodable": undecodable} | {name: n for name, n in unused.items() if n}
     about |= {"undelivered": waiting} if waiting else {}
     get().info("daemon.stopped", **{name: summary[name] for name in told}, **about)
 

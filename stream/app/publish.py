@@ -159,6 +159,7 @@ class Publisher:
             missing=counts["missing"],
             not_finite=counts["not_finite"],
             refused=counts["refused"],
+            lost=monitor.source_counts.get("lost", 0),
         )
 
     def _records(self) -> dict[str, int]:

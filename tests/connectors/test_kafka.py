@@ -285,6 +285,22 @@ def test_what_retention_took_is_counted_and_the_rest_is_read(kafka: str, topic: 
         assert batch.offset.tolist() == list(range(30, 50)) and batch.counts["lost"] == 18
 
 
+def test_dead_letters_are_tried_again_though_every_poll_takes_its_whole_time(
+    kafka: str, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_source, "RETRY", SECOND)
+    monkeypatch.setattr(kafka_dead_letters, "_WAIT_S", 0.3)
+    plant, dead = topic(), topic(1, "dead", **{"max.message.bytes": "20"})
+    write(kafka, plant, [{"value": value} for value in (message(0), b"broken", message(2))])
+    with reading(kafka, plant, dead_letter=dead) as reader:
+        reader.readings(1)
+        allow = KafkaAdminClient(bootstrap_servers=kafka)
+        allow.alter_configs([ConfigResource("topic", dead, {"max.message.bytes": "100000"})])
+        allow.close()
+        later = [reader.poll(0.3) for _ in range(12)]
+        assert concat(later).value.tolist() == [2 / 8] and reader.source.problem is None
+
+
 def test_a_pattern_finds_topics_that_come_later(kafka: str, topic: Topic) -> None:
     early = topic(name="line")
     fill(kafka, early, 2)

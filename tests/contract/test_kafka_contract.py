@@ -5,7 +5,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -129,7 +129,7 @@ def test_a_quiet_topic_is_never_taken_for_silent_brokers(kafka: str, topic: Topi
     quiet = topic()
     stop = threading.Event()
 
-    def told(more: dict[str, object]) -> set[str | None]:
+    def told(more: Mapping[str, object]) -> set[str | None]:
         clock = WallClock()
         codec = JsonCodec(None, "s", None, StreamTable())
         source = KafkaSource(client(kafka, **more), codec, PartitionTable(), clock, topics=[quiet])

@@ -195,10 +195,13 @@ class Run:
         return [details for turn in self.turns for said, details in turn.notes if said == name]
 
 
-def due(values: Any, last_now: int, step: int = SECOND, every: int = 1) -> list[int]:
-    """Windows due per stream, counted one by one: from its first reading to its last, or to the watermark."""
-    mark = (last_now - LATENESS - START) // step - 1
-    first_k = START // step
+def due(values: Any, every: int = 1) -> list[int]:
+    """Windows due per stream, counted one by one: from its first reading to its last, or to the watermark.
+
+    For steps of a second, and values with a reading in the last row.
+    """
+    mark = len(values) - 1 - LATENESS // SECOND - 1  # the last step closed before the end was told
+    first_k = START // SECOND
     counts = []
     for column in values.T:
         there = np.flatnonzero(~np.isnan(column))
