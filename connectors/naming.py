@@ -21,9 +21,7 @@ Part = str | int | bytes  # what a name is made of; bytes come from a key or a h
 class Naming:
     """Slots of the streams that messages name by a template; group and labels are read where a stream is new."""
 
-    def __init__(
-        self, stream: Template, group: Template, labels: Mapping[str, Template], table: StreamTable
-    ) -> None:
+    def __init__(self, stream: Template, group: Template, labels: Mapping[str, Template], table: StreamTable) -> None:
         self.paths = stream.paths
         self._stream, self._group, self._labels, self._table = stream, group, labels, table
         self._names: dict[object, str] = {}

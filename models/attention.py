@@ -27,8 +27,7 @@ HEADS = 4  # H, across streams
 QUERIES = 4  # learned queries over time
 HIDDEN = 96  # of the heads
 FAR = 20.0  # values beyond it are one as far as the net is concerned, in units of the stream's spread
-REACH = 0.35  # the most that the net may move the prior up
-LOWER = 0.3  # of that, the share by which it may move it down
+REACH = 0.2  # the most that the net may move the prior, up or down
 CLOSED = -1e9  # added to the logit of a masked key: its weight underflows to exactly 0
 HALF_WIDTH = 1.43  # softplus of it is 1.64, where a normal value's 5 % and 95 % quantiles lie
 
@@ -190,9 +189,8 @@ class LiteModel(nn.Module):
 
 
 def correction(u: Tensor) -> Tensor:
-    """How far a net's opinion moves the prior: bounded, and less far down than up; 0 at 0."""
-    bounded = torch.tanh(u)
-    return torch.maximum(bounded, bounded * LOWER) * REACH
+    """How far a net's opinion moves the prior: bounded; 0 at 0."""
+    return torch.tanh(u) * REACH
 
 
 def _rows(member: Tensor, members: int) -> Tensor:

@@ -10,7 +10,8 @@ from connectors.batch import Batch, PartitionTable
 from connectors.clock import Clock
 from connectors.source import Source
 from stream.log import about, get
-from stream.monitor import Monitor, Told, Turn
+from stream.monitor import Monitor
+from stream.turn import Told, Turn
 
 LOUD = ("guarantee.violated", "budget.overloaded", "model.failed")  # notes that are warnings
 FOREVER = 1 << 62  # ns: further than any clock goes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -25,11 +25,12 @@ from stream.registry import Registry
 from stream.rules.alert import Alerts
 from stream.rules.change import Change
 from stream.rules.columns import Observed
-from stream.rules.incident import IncidentChange, Incidents
+from stream.rules.incident import Incidents
 from stream.selection import Admission, Reason, everyone, frames_left, looks_per_frame
 from stream.selfalert import SelfAlert
 from stream.sentinel import Evidence, Sentinel
 from stream.summaries import Summaries
+from stream.turn import Told, Turn
 from stream.verdict import BY_FULL, BY_SENTINEL, Verdicts, nothing_said
 from stream.windows import Windows
 
@@ -38,27 +39,6 @@ MINUTE = 60_000_000_000  # ns
 SUSPECT = 1.0  # sentinel scores from here on make a stream suspect
 _COUNTERS = ("violations", "longest_unseen", "accepted", "model_errors")
 Bools = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An alert change with what was known when it came."""
-
-    change: Change
-    verdicts: Verdicts | None  # None: the stream left
-    row: int
-    coverage: float
-    shed: int
-
-
-@dataclass(slots=True)
-class Turn:
-    """What one step of the monitor brought."""
-
-    told: list[Told] = field(default_factory=list)
-    incidents: list[IncidentChange] = field(default_factory=list)
-    notes: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # for the log: name, details
-    ticks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +83,7 @@ class Monitor:
         self._overhead = 0  # ns: what a tick costs besides its looks, while behind
         self._looked_at = 0  # when the last look of this turn ended, 0 = none yet
         self.unseen = 0  # ns: the longest time without a full look among the streams judged last
+        self._up = 0  # when this process first took in a poll, ns: what was due before could not be on time
         self._summaries, self._self = Summaries(), SelfAlert()
         self._breached = 0  # streams of this tick that were unseen for too long
         self._notes: list[tuple[str, dict[str, Any]]] = []
@@ -117,13 +98,14 @@ class Monitor:
         """Take in one poll at ``now`` (ns) and judge the frames that event time has closed."""
         turn = Turn()
         self.laps.start()
+        self._up = self._up or now
         self._hear(batch)
         self._begin_streams(turn)
         self.parts.windows.add(batch, now)
         self.laps.lap("windows")
         self._to_come, self._looked_at = self.parts.windows.pending(now) if self.behind else 0, 0
         for tick in chain(self.parts.windows.ticks(now), self.parts.windows.end(batch.ended)):
-            self._tick(tick, now, turn)
+            self._tick(tick if tick.due >= self._up else replace(tick, backlog=True), now, turn)
             self._let_go(tick.end, turn)
         self._let_go(self.last_tick, turn)
         if self._summaries.due(now):
@@ -416,7 +398,7 @@ class Monitor:
 
     def _evaluate(self, verdicts: Verdicts, turn: Turn) -> None:
         tick, parts = verdicts.tick, self.parts
-        coverage = self._coverage(verdicts)
+        coverage = verdicts.coverage(parts.groups.of[tick.slots], len(parts.groups))
         flat, silent = parts.sentinel.runs(tick.slots)
         numbers: dict[str, npt.NDArray[Any]] = {
             "score": verdicts.score,
@@ -440,17 +422,6 @@ class Monitor:
         own = self._self.look(tick.start, self._breached, self.unseen)
         turn.told += [Told(change, None, -1, 1.0, 0) for change in own]
         self.laps.lap("rules")
-
-    def _coverage(self, verdicts: Verdicts) -> F32:
-        """Share of each stream's group that was looked at, of those that were due a look, now [m]; 1 where none was."""
-        due, seen = verdicts.due, verdicts.looked
-        if (due == seen).all():
-            return np.ones(due.size, np.float32)
-        panel, n = self.parts.groups.of[verdicts.tick.slots], len(self.parts.groups)
-        wanted = np.bincount(panel[due], minlength=n)
-        looked = np.bincount(panel[seen], minlength=n)
-        share = np.where(wanted > 0, looked / np.maximum(wanted, 1), 1.0)
-        return share[panel].astype(np.float32)
 
     def _tell(self, change: Change, verdicts: Verdicts, coverage: F32) -> Told:
         slots = verdicts.tick.slots

@@ -132,8 +132,8 @@ METRICS: tuple[Described, ...] = (
     Described("heed_late_records_total", "counter", (),
               "Readings that came after their step was closed.", lambda f: _one(f.late)),
     Described("heed_unused_readings_total", "counter", ("reason",),
-              "Readings that no window holds: `future`, `duplicate`, `missing`, `not_finite`, `refused` at the limit on "
-              "streams, or `lost`: records that were gone at the broker before they could be read.", _unused),
+              "Readings that no window holds: `future`, `duplicate`, `missing`, `not_finite`, `refused` at the limit "
+              "on streams, or `lost`: records that were gone at the broker before they could be read.", _unused),
     Described("heed_dead_letter_records_total", "counter", ("reason",),
               "Messages that could not be decoded and were set aside whole.", lambda f: _by(f.dead_letters)),
     Described("heed_streams", "gauge", ("state",),

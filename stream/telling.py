@@ -10,8 +10,8 @@ import numpy as np
 
 from connectors.batch import StreamTable
 from models.contract import Scorer
-from stream.monitor import Told
 from stream.rules import message as wire
+from stream.turn import Told
 
 
 def teller(table: StreamTable, scorer: Scorer | None) -> Callable[[Told], dict[str, Any]]:

@@ -50,6 +50,15 @@ class Verdicts:
         """Windows that got a full or lite look [m]."""
         return (self.outcome >= FULL) & (self.outcome <= LITE)
 
+    def coverage(self, panel: Ints, panels: int) -> F32:
+        """Share of each stream's panel [m] that was looked at, of those that were due a look; 1 where none was."""
+        due, seen = self.due, self.looked
+        if (due == seen).all():
+            return np.ones(due.size, np.float32)
+        wanted, looked = np.bincount(panel[due], minlength=panels), np.bincount(panel[seen], minlength=panels)
+        share = np.where(wanted > 0, looked / np.maximum(wanted, 1), 1.0)
+        return share[panel].astype(np.float32)
+
 
 def nothing_said(tick: Tick) -> Verdicts:
     """Verdicts of a tick of which nothing is known yet."""

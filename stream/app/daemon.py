@@ -23,11 +23,11 @@ from stream.app.sinks import sinks_of
 from stream.app.sources import problems_of, sources_of
 from stream.log import get, setup
 from stream.loop import Loop, Message
-from stream.monitor import Told
 from stream.settings import Settings, findings, load, split_address
 from stream.state import Durable, Passing
 from stream.telemetry import UNUSED
 from stream.telling import teller
+from stream.turn import Told
 
 SOFTWARE = 70  # exit code: a fault in heed itself
 MINUTE = 60_000_000_000  # ns

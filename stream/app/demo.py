@@ -29,11 +29,12 @@ from stream.app.record import Recorder, recorder_to
 from stream.app.status import Status
 from stream.faults import Known, account
 from stream.loop import FOREVER, Loop, Message
-from stream.monitor import Monitor, Told
+from stream.monitor import Monitor
 from stream.price import burning
 from stream.settings import load
 from stream.state import Passing
 from stream.telling import teller
+from stream.turn import Told
 
 STEP = SECOND // 4
 WARM_STEPS = 1200

@@ -16,7 +16,8 @@ from connectors.sink import SinkError
 from stream.digest import Digest
 from stream.faults import Fired
 from stream.loop import Message
-from stream.monitor import Monitor, Turn
+from stream.monitor import Monitor
+from stream.turn import Turn
 
 SECOND = 1_000_000_000  # ns
 NO_LIMIT = 1e9  # seconds: a latency budget from here on is none

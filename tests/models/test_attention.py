@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from models.attention import LOWER, REACH, AttentionModel, LiteModel, correction
+from models.attention import REACH, AttentionModel, LiteModel, correction
 from models.baseline import prior_of
 from models.contract import Look, Verdict
 from models.export import answer
@@ -61,7 +61,7 @@ def test_an_untrained_model_says_exactly_what_its_prior_says(net: nn.Module) -> 
 
 def test_a_trained_model_moves_the_prior_by_a_bounded_amount() -> None:
     moved = correction(torch.tensor([-50.0, -1.0, 0.0, 1.0, 50.0]))
-    assert moved[0] == pytest.approx(-REACH * LOWER) and moved[4] == pytest.approx(REACH)
+    assert moved[0] == pytest.approx(-REACH) and moved[4] == pytest.approx(REACH)
     assert moved[2] == 0 and 0 < moved[3] < REACH and moved[1] < 0
 
 

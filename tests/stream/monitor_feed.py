@@ -17,11 +17,12 @@ from models.contract import Look, ModelError, Scorer, Verdict
 from stream.app.parts import Cost, World, monitor_of, rules_of, world_of
 from stream.ledger import FULL, GAP, LITE, OUTCOMES, SHED, WARMUP
 from stream.loop import Loop
-from stream.monitor import Monitor, Turn
+from stream.monitor import Monitor
 from stream.price import priced
 from stream.settings import from_mapping
 from stream.state import Durable, Passing
 from stream.telling import teller
+from stream.turn import Turn
 from stream.verdict import NOT_DUE, Verdicts
 
 START = 1_767_225_600 * SECOND  # 2026-01-01T00:00:00Z

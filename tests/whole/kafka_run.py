@@ -25,7 +25,8 @@ ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
 def make_topics(servers: str, suffix: str, alerts: str) -> None:
     admin = KafkaAdminClient(bootstrap_servers=servers)
     names = [name + suffix for name in TOPICS] + [alerts]
-    admin.create_topics({name: {"num_partitions": 1, "replication_factor": 1} for name in names}, wait_for_metadata=True)
+    one = {"num_partitions": 1, "replication_factor": 1}
+    admin.create_topics({name: one for name in names}, wait_for_metadata=True)
     admin.close()
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from whole import kafka_run as k
 
 from stream.ledger import GAP, OUTCOMES
+from whole import kafka_run as k
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
 STREAMS, SECONDS, HISTORY, KILLS = 60, 50, 600, 10

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from whole import kafka_run as k
 
 from stream.faults import GRACE, Fired, Known, account
+from whole import kafka_run as k
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 STREAMS, SECONDS, HISTORY, FAULTS, LOAD = 90, 40, 1100, 14, 8
