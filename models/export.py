@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -42,6 +42,14 @@ _DIMS = {
     "present": {0: _G, 1: _S},
     "features": {0: Dim("n")},
 }
+
+
+class Nets(NamedTuple):
+    """What an artifact is exported from."""
+
+    model: AttentionModel
+    lite: LiteModel
+    weight: WeightModel
 
 
 def export(
@@ -86,6 +94,27 @@ def untrained(out_dir: Path, seed: int = 0, timer: Callable[[], float] | None = 
     torch.manual_seed(seed)
     card = Card("untrained", "0", training={"seed": seed, "data": "none: the score is the evidence's own"})
     return export(AttentionModel(), LiteModel(), WeightModel(), out_dir, card, timer)
+
+
+def keep_weights(nets: Nets, path: Path) -> None:
+    """Write trained weights to a ``.npz`` file."""
+    named = zip(Nets._fields, nets, strict=True)
+    arrays = {f"{net}/{name}": w.numpy() for net, each in named for name, w in each.state_dict().items()}
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def kept_weights(path: Path) -> Nets:
+    """The networks whose weights ``keep_weights`` wrote; raises ModelError where the file holds others."""
+    nets = Nets(AttentionModel(), LiteModel(), WeightModel())
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for net, each in zip(Nets._fields, nets, strict=True):
+                own = {n.removeprefix(f"{net}/"): file[n] for n in file.files if n.startswith(f"{net}/")}
+                each.load_state_dict({name: torch.from_numpy(array) for name, array in own.items()})
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{path}: not the weights of these networks: {error}") from None
+    return nets
 
 
 def parity(model: nn.Module, path: Path, seed: int = 0) -> dict[str, float]:

@@ -246,12 +246,14 @@ def _weight_epoch(
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Torch draws from the seed and adds in a fixed order; afterwards it is as it was."""
-    before = torch.are_deterministic_algorithms_enabled()
+    """Torch draws from the seed and adds in a fixed order, on one thread; afterwards it is as it was."""
+    before, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(True)
+        torch.set_num_threads(1)
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(before)
+            torch.set_num_threads(threads)

@@ -6,7 +6,7 @@ LOG_NAMES: dict[str, str] = {
     "daemon.started": "heed is up and begins to read.",
     "daemon.failed": "A fault in heed itself ended it (exit code 70); what was committed is kept for the next start.",
     "daemon.draining": "An ordered stop: no more polling, what was read is finished.",
-    "daemon.stopped": "Everything is committed and closed; `undelivered`: alerts, by sink, that wait for the next start.",
+    "daemon.stopped": "Everything is committed and closed; `undelivered` alerts wait for the next start.",
     "config.unchanged": "A reload was asked for, and a running daemon does not take a changed configuration yet.",
     "config.loaded": "The configuration was read and is in force.",
     "source.opened": "A source can be read.",

@@ -26,7 +26,7 @@ def make_topics(servers: str, suffix: str, alerts: str) -> None:
     admin = KafkaAdminClient(bootstrap_servers=servers)
     names = [name + suffix for name in TOPICS] + [alerts]
     one = {"num_partitions": 1, "replication_factor": 1}
-    admin.create_topics({name: one for name in names}, wait_for_metadata=True)
+    admin.create_topics(dict.fromkeys(names, one), wait_for_metadata=True)
     admin.close()
 
 
