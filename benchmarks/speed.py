@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from benchmarks import replaying
+from benchmarks import lag, replaying
 from benchmarks.child import measured
 from benchmarks.recordings import record
 
-Part = Literal["all", "replay", "memory", "peer"]
+Part = Literal["all", "replay", "memory", "peer", "lag"]
 TARGETS = {"sentinel": 40.0, "model": 5.0, "full": 4096, "lean": 2253}  # times real time; bytes a stream
 _MODEL_SHARE = 4  # runs with the model get this part of the steps
 _LEAST_STEPS = 64
@@ -37,6 +37,8 @@ def bench(streams: int, steps: int, part: Part, output: Literal["table", "json"]
         found["memory"] = memories()
     if part in ("all", "peer"):
         found["peers"] = peers(streams, found["replay"])
+    if part == "lag":
+        found["lag"] = lag.measure()
     if output == "json":
         print(json.dumps(found, indent=2))  # noqa: T201 - data goes to standard output
         return
@@ -105,6 +107,12 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     for each in found.get("memory", ()):
         yield _remembered(each)
     yield from _peered(found.get("peers"))
+    for run in found.get("lag", ()):
+        told = _against(1.0, run["p99_of_budget"] <= 1.0, "at most")
+        yield (
+            f"lag of the demo, {run['case']}: p99 {run['p99_of_budget']:.2f} of the budget{told}; "
+            f"{run['looked_at']:,} windows looked at, {run['shed']:,} shed, {run['faults_found']} faults found"
+        )
 
 
 def _replayed(run: Mapping[str, Any]) -> Iterator[str]:

@@ -68,7 +68,7 @@ def path(text: str) -> Path:
         steps.append(int(place) if place is not None else name if name is not None else quoted)
         end = found.end()
     if end < len(text) or not steps or text.startswith("."):
-        raise ValueError(f"not a field path: {text!r}; write name, a.b, a[0] or a[\"odd.name\"]")
+        raise ValueError(f'not a field path: {text!r}; write name, a.b, a[0] or a["odd.name"]')
     return Path(text, tuple(steps))
 
 

@@ -117,9 +117,7 @@ class PlainJson:
         return list(map(attrgetter(self.attribute[name]), structs))
 
 
-def plain_json(
-    fields: Sequence[ValueField], time: Path, reader: TimeReader | None, time_type: Any
-) -> PlainJson | None:
+def plain_json(fields: Sequence[ValueField], time: Path, reader: TimeReader | None, time_type: Any) -> PlainJson | None:
     """The fast way for these fields; None where one of them does not stand at the top."""
     types: dict[str, Any] = {} if reader is None else {time.text: time_type}
     inside = [where for part in fields for where in part.naming.paths if not where.outside]

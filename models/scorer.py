@@ -151,6 +151,9 @@ class OnnxScorer:
         self.bad_rows = 0
 
 
+ROWS = 4096  # that the weight net gets at a time: what it needs for itself stays small
+
+
 class WeightScorer:
     """The gate's weight: a raw logit for every stream, from its gate features."""
 
@@ -170,13 +173,17 @@ class WeightScorer:
         """Gate features f32 [n, 16] to weights f32 [n]; what isn't finite is 0 and counted in ``bad_rows``."""
         if not len(features):
             return np.zeros(0, np.float32)
-        answer = self._graph.run([self._output], {self._input: features})[self._output]
-        if answer.size != len(features):
-            raise ModelError(f"{self._graph.path}: weight came as {list(answer.shape)}, wanted [{len(features)}]")
-        answer = answer.reshape(-1)
+        parts = [features[at : at + ROWS] for at in range(0, len(features), ROWS)]
+        answer = np.concatenate([self._run(part) for part in parts])
         fine = np.isfinite(answer)
         self.bad_rows += int(len(fine) - fine.sum())
         return np.where(fine, answer, np.float32(0))
+
+    def _run(self, features: F32) -> F32:
+        answer = self._graph.run([self._output], {self._input: features})[self._output]
+        if answer.size != len(features):
+            raise ModelError(f"{self._graph.path}: weight came as {list(answer.shape)}, wanted [{len(features)}]")
+        return answer.reshape(-1)
 
 
 def _located(path: Path, file: str) -> tuple[Path, str, Card | None]:

@@ -1,4 +1,4 @@
-"""Sliding windows: readings into steps, steps into mirrored rings, a tick for each step that event time closes."""
+"""Sliding windows: readings into steps, steps into rings, a tick for each step that event time closes."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class NewStreams:
 class Windows:
     """Per-stream columns over slots; a ring holds the last ``size`` steps, about the stream's own first value.
 
-    The ring is written twice, ``size`` apart, so that a window is one contiguous slice. Open steps live apart from
-    it (aggregate.OpenSteps), so the ring needs no room for lateness. Times are ns; ``ttl`` is how long a stream may
-    bring nothing before it is let go (never less than one window).
+    The streams of a tick all stand at the same place of their rings, so their windows are two slices. Open steps live
+    apart (aggregate.OpenSteps), so the ring needs no room for lateness. Times are ns; ``ttl`` is how long a stream
+    may bring nothing before it is let go (never less than one window).
     """
 
     def __init__(self, size: int, lateness: int, future: int, idle: int, ttl: int) -> None:
@@ -55,7 +55,7 @@ class Windows:
         self._room = 3
         self._open = OpenSteps(self._room)
         self._transforms = Transforms()
-        self._ring: F32 = np.zeros((0, 2 * size), np.float32)
+        self._ring: F32 = np.zeros((0, size), np.float32)
         self._missing: Floats = np.zeros((0, 0))
         self.offset = np.zeros(0)
         self.lane = np.zeros(0, np.int32)  # per slot: number of its lane, -1 = none
@@ -84,7 +84,7 @@ class Windows:
         for name, fill in _PER_SLOT.items():
             old = getattr(self, name)
             setattr(self, name, np.append(old, np.full(more, fill, old.dtype)))
-        self._ring = np.vstack([self._ring, np.full((more, 2 * self.size), np.nan, np.float32)])
+        self._ring = np.vstack([self._ring, np.full((more, self.size), np.nan, np.float32)])
         self._missing = np.vstack([self._missing, np.full((more, self._missing.shape[1]), np.nan)])
         self._open.grow(have + more, self._room)
         self._transforms.grow(have + more)
@@ -341,7 +341,7 @@ class Windows:
         self.steps[slots] += present
         with np.errstate(over="ignore", invalid="ignore"):
             held = np.clip(np.where(present, value, np.nan) - self.offset[slots], -HUGE, HUGE)
-        self._ring[slots, at] = self._ring[slots, at + self.size] = held
+        self._ring[slots, at] = held
 
     def _measure_rate(self, slots: Ints, count: npt.NDArray[np.int32], seconds: float) -> None:
         """An average over about a minute."""
@@ -352,8 +352,11 @@ class Windows:
 
     def window(self, slots: Ints, k: int) -> F32:
         """The last ``size`` steps of some streams up to step ``k`` [m, size], about ``offset``; NaN = no reading."""
-        end = k % self.size + self.size + 1
-        return self._ring[slots, end - self.size : end]
+        newest = k % self.size + 1  # the streams of a tick all stand at the same place of their rings
+        out = np.empty((slots.size, self.size), np.float32)
+        out[:, : self.size - newest] = self._ring[slots, newest:]
+        out[:, self.size - newest :] = self._ring[slots, :newest]
+        return out
 
     def gone(self) -> tuple[Ints, Ints]:
         """Streams to let go (drained to their end, or silent for ``ttl``), and those of them that begin anew at once.
@@ -409,7 +412,7 @@ class Windows:
 
     def restore(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         """The inverse of ``columns``; raises StoreError where ``size`` was another."""
-        size = columns["slot._ring"].shape[1] // 2
+        size = columns["slot._ring"].shape[1]
         if size != self.size:
             raise StoreError(f"the checkpoint holds windows of {size} steps, not {self.size}: remove it to start anew")
         for name in _KEPT:

@@ -26,7 +26,7 @@ from stream.looks import Looks
 from stream.loop import FOREVER, Loop
 from stream.monitor import Monitor
 from stream.price import priced
-from stream.settings import Settings
+from stream.settings import Model, Settings
 from stream.state import Passing
 from stream.verdict import Verdicts
 
@@ -38,7 +38,7 @@ VISIBLE = 2.0  # local standard deviations by which a fault has to move a value 
 AFTER = 60  # steps after a fault in which a stream is neither well nor ill
 UNTAUGHT = ("stuck", "dropout")  # rules of their own find them; a quiet stream must not look like a fault
 CLEAN_SHARE = 0.08  # of the frames without a fault that are kept
-HARD = 0.5  # and of them all in which the sentinel scores a stream so high
+HARD, HARD_SHARE = 0.5, 0.25  # of those in which the sentinel scores a stream so high
 ELSE_SHARE = 0.04  # of the groups in which the model found nothing, for the gate's weight
 UNLOADED = 200  # steps before the first one taken in which the gate is already at work
 POSITIVE = 0.5  # a score from here on is worth the gate's attention
@@ -50,13 +50,15 @@ class Rough(Streams):
     def __init__(self, steps: int, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         rng = np.random.default_rng((self.seed, 97))
-        shape = steps, len(self)
-        moods = rng.standard_normal((steps, len(self.layout.group_names)))[:, self.layout.group_of]
-        mood = _kept(0.98, 0.14 * (moods + rng.standard_normal(shape)))  # unit variance
-        noise = rng.standard_t(4, shape) * np.exp(mood) * rng.uniform(0, 0.7, len(self))
-        odd = (rng.uniform(size=shape) < 1 / 300) * rng.uniform(-7, 7, shape)
-        moves = _kept(0.998, (rng.uniform(size=shape) < 1 / 300) * rng.standard_t(4, shape))
-        self._rough = (noise + odd + moves) * self.sd
+        groups, shape = self.layout.group_of, (steps, len(self))
+        shared = steps, len(self.layout.group_names)
+        mood = _lasting(0.98, 0.14 * (rng.standard_normal(shared)[:, groups] + rng.standard_normal(shape)))
+        noise = rng.standard_t(4, shape) * np.exp(mood) * rng.uniform(0, 0.8, len(self))
+        odd = _now_and_then(rng, shape) * rng.standard_t(3, shape) * 2.5
+        moves = _lasting(0.998, _now_and_then(rng, shape) * rng.standard_t(4, shape))
+        together = _lasting(0.97, _now_and_then(rng, shared) * rng.standard_t(4, shared))[:, groups]
+        together *= rng.standard_normal(len(self))
+        self._rough = (noise + odd + moves + together) * self.sd
 
     def step(self, k0: int, n: int) -> npt.NDArray[np.float64]:
         """Values as of the tame world, and what makes it rough."""
@@ -65,7 +67,13 @@ class Rough(Streams):
         return values
 
 
-def _kept(share: float, moves: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _now_and_then(rng: Rng, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Seldom true, in some columns once in 1,000 rows, in some once in 60."""
+    often: npt.NDArray[np.bool_] = rng.uniform(size=shape) < 1 / 1000 * (1000 / 60) ** rng.uniform(size=shape[1])
+    return often
+
+
+def _lasting(share: float, moves: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Sums over the rows of which each step keeps a share."""
     for before, row in zip(moves[:-1], moves[1:], strict=True):
         row += share * before
@@ -84,6 +92,7 @@ class Scene:
     steps: int = 800
     faults: int = 100
     rough: bool = False
+    false_alarms: float = 0.1  # nominal, per stream and day: where the alarm boundary lies
 
     @property
     def first_ns(self) -> int:
@@ -166,7 +175,8 @@ class Frames:
         slots = groups.slots[panels, : look.present.shape[1]]
         target = np.where(slots >= 0, self._truth.target[at, slots], np.float32(np.nan))
         hard = (look.evidence[:, :, 0, PRIOR] * (target == 0)).max(1) >= HARD
-        kept = hard | (target == 1).any(1) | (self._rng.uniform(size=len(panels)) < CLEAN_SHARE)
+        share = np.where(hard, HARD_SHARE, CLEAN_SHARE)
+        kept = (target == 1).any(1) | (self._rng.uniform(size=len(panels)) < share)
         if kept.any():
             fault = np.where(slots >= 0, self._truth.fault[at, slots], np.int32(NO_FAULT))
             self._parts.append(_frames(look, target, fault, kept))
@@ -266,7 +276,7 @@ def weighed(scene: Scene, scorer: Scorer, rank: Callable[[F32], F32], load: floa
 
 def _stage(scene: Scene, world: Streams, clock: ReplayClock, scorer: Scorer, cost: Cost) -> tuple[Loop, Monitor]:
     """A monitor on the scene, and the loop that takes it through; what passed before it was there is backlog."""
-    settings = Settings()
+    settings = Settings(model=Model(false_alarms=scene.false_alarms))
     shared = world_of(clock, settings)
     monitor = monitor_of(settings, shared, [], scorer, cost)
     monitor.judge_from = scene.first_ns - UNLOADED * scene.step_ns

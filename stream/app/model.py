@@ -53,7 +53,9 @@ def _of_card(folder: Path, card: Card) -> Iterator[str]:
         "created with": ", ".join(f"{name} {version}" for name, version in card.created_with.items()),
     }
     yield from _rows(rows)
-    yield from _section("files", {name: f"{said['bytes']:,} bytes, {said['sha256'][:12]}" for name, said in card.files.items()})
+    yield from _section(
+        "files", {name: f"{said['bytes']:,} bytes, {said['sha256'][:12]}" for name, said in card.files.items()}
+    )
     yield from _section("training", card.training)
     yield from _section("quality", card.quality)
     yield from _section("parity with torch", card.parity)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from stream.settings.quantities import Duration, Number, Section, Text
 
+MOST_KNOWN = 4096  # different settings kept for sharing
 DEFAULT_STEP = 1_000_000_000  # ns, of a stream whose step is neither given nor inferred
 
 Aggregate = Literal["mean", "sum", "min", "max", "last", "count"]
@@ -62,13 +63,19 @@ class StreamRules:
 
     def __init__(self, entries: Sequence[StreamEntry]) -> None:
         self._entries = [(re.compile(fnmatch.translate(e.match)), e) for e in entries]
+        self._known: dict[tuple[object, ...], StreamSettings] = {}  # streams of the same settings and labels share them
 
     def resolve(self, name: str, labels: Mapping[str, str] | None = None) -> StreamSettings:
         """The settings of the stream ``name``; ``labels`` are its own, those of the entry win over them."""
-        for i, (glob, entry) in enumerate(self._entries):
-            if glob.match(name):
-                return _settings(entry, i, labels or {})
-        return StreamSettings(dict(labels or {}))
+        labels = labels or {}
+        matched = next((i for i, (glob, _) in enumerate(self._entries) if glob.match(name)), -1)
+        key = (matched, *sorted(labels.items()))
+        if key not in self._known:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            alone = StreamSettings(dict(labels))
+            self._known[key] = alone if matched < 0 else _settings(self._entries[matched][1], matched, labels)
+        return self._known[key]
 
 
 def _settings(entry: StreamEntry, index: int, labels: Mapping[str, str]) -> StreamSettings:
