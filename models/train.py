@@ -22,7 +22,7 @@ FIRST_ROWS = 20  # of a fault on a stream: by then it should have been found
 BATCH = 64  # frames a step; half of them show a fault, as far as there are any
 SHARPNESS = 8.0  # logit = SHARPNESS (score - 1)
 CLEAN = 20.0  # what false alarms weigh against faults missed: the mean of all clean rows,
-WORST = 20.0  # and the mean of the worst hundredth of them
+WORST = 60.0  # and the mean of the worst hundredth of them
 FORECAST = 0.5  # what the forecast's error weighs
 RATE, DECAY = 2e-3, 0.05
 WEIGHT_RATE, WEIGHT_BATCH = 3e-3, 1024

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +19,14 @@ from models.baseline import PRIOR, SentinelScorer
 from models.contract import F32, Look, Scorer, Verdict
 from models.dataset import NO_FAULT, Examples
 from stream.app.parts import Cost, monitor_of, world_of
+from stream.app.rough import Rough
 from stream.budget import Budget
 from stream.ledger import FULL, SHED
 from stream.looks import Looks
 from stream.loop import FOREVER, Loop
 from stream.monitor import Monitor
 from stream.price import priced
-from stream.settings import Model, Settings
+from stream.settings import Settings, from_mapping
 from stream.state import Passing
 from stream.verdict import Verdicts
 
@@ -41,43 +41,7 @@ CLEAN_SHARE = 0.08  # of the frames without a fault that are kept
 HARD, HARD_SHARE = 0.5, 0.25  # of those in which the sentinel scores a stream so high
 ELSE_SHARE = 0.04  # of the groups in which the model found nothing, for the gate's weight
 UNLOADED = 200  # steps before the first one taken in which the gate is already at work
-POSITIVE = 0.5  # a score from here on is worth the gate's attention
-
-
-class Rough(Streams):
-    """The synthetic world as real streams are: noise that comes and goes, odd readings, levels that move on."""
-
-    def __init__(self, steps: int, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        rng = np.random.default_rng((self.seed, 97))
-        groups, shape = self.layout.group_of, (steps, len(self))
-        shared = steps, len(self.layout.group_names)
-        mood = _lasting(0.98, 0.14 * (rng.standard_normal(shared)[:, groups] + rng.standard_normal(shape)))
-        noise = rng.standard_t(4, shape) * np.exp(mood) * rng.uniform(0, 0.8, len(self))
-        odd = _now_and_then(rng, shape) * rng.standard_t(3, shape) * 2.5
-        moves = _lasting(0.998, _now_and_then(rng, shape) * rng.standard_t(4, shape))
-        together = _lasting(0.97, _now_and_then(rng, shared) * rng.standard_t(4, shared))[:, groups]
-        together *= rng.standard_normal(len(self))
-        self._rough = (noise + odd + moves + together) * self.sd
-
-    def step(self, k0: int, n: int) -> npt.NDArray[np.float64]:
-        """Values as of the tame world, and what makes it rough."""
-        values = super().step(k0, n) + self._rough[k0 : k0 + n]
-        self._finish(values)
-        return values
-
-
-def _now_and_then(rng: Rng, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Seldom true, in some columns once in 1,000 rows, in some once in 60."""
-    often: npt.NDArray[np.bool_] = rng.uniform(size=shape) < 1 / 1000 * (1000 / 60) ** rng.uniform(size=shape[1])
-    return often
-
-
-def _lasting(share: float, moves: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Sums over the rows of which each step keeps a share."""
-    for before, row in zip(moves[:-1], moves[1:], strict=True):
-        row += share * before
-    return moves
+POSITIVE = 0.75  # a score from here on is worth the gate's attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +88,8 @@ def truth_of(scene: Scene, world: Streams) -> Truth:
     target = np.zeros((scene.steps, len(world)), np.float32)
     number = np.full(target.shape, NO_FAULT, np.int32)
     clean, values = (each.step(scene.warm, scene.steps) for each in (scene.world(), world))
-    seen = np.abs(values - clean) >= VISIBLE * world.sd
+    usual = world.usual if isinstance(world, Rough) else 0.0
+    seen = np.abs(values - clean) >= (VISIBLE + usual) * world.sd
     for i, fault in enumerate(f for f in world.faults if f.kind == "fault"):
         steps, columns = _place(fault, scene, world)
         after = slice(steps.stop, steps.stop + AFTER)
@@ -188,7 +153,7 @@ class Frames:
         wide = max(part.present.shape[1] for part in self._parts)
         return Examples(
             **{n: np.concatenate([_widened(part.columns()[n], wide) for part in self._parts]) for n in names}
-        )  # type: ignore[arg-type]
+        )
 
 
 def _widened(column: npt.NDArray[np.generic], wide: int) -> npt.NDArray[np.generic]:
@@ -276,7 +241,7 @@ def weighed(scene: Scene, scorer: Scorer, rank: Callable[[F32], F32], load: floa
 
 def _stage(scene: Scene, world: Streams, clock: ReplayClock, scorer: Scorer, cost: Cost) -> tuple[Loop, Monitor]:
     """A monitor on the scene, and the loop that takes it through; what passed before it was there is backlog."""
-    settings = Settings(model=Model(false_alarms=scene.false_alarms))
+    settings = from_mapping({"model": {"false_alarms": scene.false_alarms}, "budget": {"blind": "365d"}})
     shared = world_of(clock, settings)
     monitor = monitor_of(settings, shared, [], scorer, cost)
     monitor.judge_from = scene.first_ns - UNLOADED * scene.step_ns

@@ -47,9 +47,10 @@ def _of_file(path: Path) -> Iterator[str]:
 def _of_card(folder: Path, card: Card) -> Iterator[str]:
     yield f"{card.name} {card.version} in {folder}"
     fixed, each = card.seconds
+    measured = card.cost.get("measured_on", "not measured")
     rows = {
         "window": f"{card.window} steps, {'normalised' if card.normalised else 'in own units'}",
-        "cost": f"{fixed * 1e6:.0f} us a call + {each * 1e6:.2f} us a stream ({card.cost.get('measured_on', 'not measured')})",
+        "cost": f"{fixed * 1e6:.0f} us a call + {each * 1e6:.2f} us a stream ({measured})",
         "created with": ", ".join(f"{name} {version}" for name, version in card.created_with.items()),
     }
     yield from _rows(rows)

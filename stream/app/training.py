@@ -15,7 +15,7 @@ from connectors.clock import Stopwatch
 from models.artifact import Card, read_card, write_card
 from models.contract import F32, Look, Verdict
 from models.dataset import Examples, concat
-from models.export import Nets, answer, export, kept_weights, keep_weights, weigh
+from models.export import Nets, answer, export, keep_weights, kept_weights, weigh
 from models.quality import Quality, judge
 from models.train import scores, train, train_lite, train_weight
 from models.weight import WeightModel
