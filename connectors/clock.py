@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -126,6 +128,46 @@ class ShiftedClock:
 
     def charge(self, seconds: float) -> float:
         return self._clock.charge(seconds)
+
+
+class NotedClock:
+    """Another clock; whatever time it shows is also told to ``note``, for a recording."""
+
+    def __init__(self, clock: Clock, note: Callable[[int], None]) -> None:
+        self._clock, self._note = clock, note
+
+    def now(self) -> int:
+        time_ns = self._clock.now()
+        self._note(time_ns)
+        return time_ns
+
+    def wait(self, until: int) -> None:
+        self._clock.wait(until)
+
+    def charge(self, seconds: float) -> float:
+        return self._clock.charge(seconds)
+
+
+class RecordedClock:
+    """Shows the times of ``recorded`` one after the other, on a clock that they wind; after them, that clock's own.
+
+    Work is paid for by the recorded times, and charged only where there are none left: in a run that differs.
+    """
+
+    def __init__(self, clock: ReplayClock, recorded: Callable[[], deque[int]]) -> None:
+        self._clock, self._recorded = clock, recorded
+
+    def now(self) -> int:
+        left = self._recorded()
+        if left:
+            self._clock.jump(left.popleft())
+        return self._clock.now()
+
+    def wait(self, until: int) -> None:
+        self._clock.wait(until)
+
+    def charge(self, seconds: float) -> float:
+        return 0.0 if self._recorded() else self._clock.charge(seconds)
 
 
 class SwitchedClock:

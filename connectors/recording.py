@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +49,7 @@ class Turn(msgspec.Struct, array_like=True):
     ended: tuple[int, ...]
     positions: dict[int, int]
     counts: dict[str, int]
-    costs: list[float]  # seconds of each chunk that was scored
+    times: list[int]  # ns after ``now``: each time the clock was read before the next turn
 
 
 class Heading(msgspec.Struct):
@@ -62,6 +63,7 @@ class Heading(msgspec.Struct):
     streams: list[Stream]  # in the order of first appearance
     turns: list[str]  # blocks of turns: MessagePack, zlib, base64
     judge_from: int = 0  # event time before which the run only learned, ns
+    cost: tuple[float, float] = (0.0, 0.0)  # seconds a call of the model was thought to cost at first, and a stream
 
 
 class _Rows(NamedTuple):
@@ -105,10 +107,14 @@ class RecordingWriter:
             self._heading.streams = self._numbers.streams
         return self._numbers.of(batch.stream)
 
-    def cost(self, seconds: float) -> None:
-        """A chunk that was scored in the latest turn cost so much."""
+    def time(self, now: int) -> None:
+        """The clock was read in the latest turn and showed ``now`` (ns)."""
         if self._turns:
-            self._turns[-1].costs.append(seconds)
+            self._turns[-1].times.append(now - self._turns[-1].now)
+
+    def cost(self, cost: tuple[float, float]) -> None:
+        """What the model was thought to cost before anything was measured: seconds a call, and a stream."""
+        self._heading.cost = cost
 
     def flush(self) -> None:
         """Write what is buffered, whole turns only."""
@@ -180,8 +186,8 @@ def _turns(path: str, blocks: Sequence[str]) -> Iterator[Turn]:
 class RecordingSource:
     """Gives a recorded run again turn by turn, and winds the clock to each turn's ``now``.
 
-    What each turn polled was decided when it was recorded, so ``until`` is not looked at. ``costs`` holds the seconds
-    of each chunk that was scored in the turn polled last.
+    What each turn polled was decided when it was recorded, so ``until`` is not looked at. ``times`` holds what the
+    clock showed in the turn polled last (ns), for a RecordedClock.
     """
 
     def __init__(self, path: str | Path, table: StreamTable, partitions: PartitionTable, clock: Clock) -> None:
@@ -189,7 +195,7 @@ class RecordingSource:
         if found is None:
             raise SourceError(f"{path}: is no recording of heed's: it has no turns")
         self.heading = found
-        self.costs: tuple[float, ...] = ()
+        self.times: deque[int] = deque()
         self._clock, self._partitions = clock, partitions
         self._slots = Slots(table)
         self._slots.add(found.streams)
@@ -208,7 +214,7 @@ class RecordingSource:
         if turn is None:
             return empty()
         self._clock.wait(turn.now)
-        self.costs = tuple(turn.costs)
+        self.times = deque(turn.now + time for time in turn.times)
         self._slots.look_up(range(self._told, self._told + turn.streams))
         self._told += turn.streams
         batch = self._batch(turn)

@@ -1,8 +1,8 @@
-"""What scoring costs on the clock: a price in replay, what was recorded, or real CPU time in the demo."""
+"""What scoring costs on the clock: a price in replay, or real CPU time in the demo."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,16 +12,10 @@ from stream.durations import parse_duration
 
 
 class Wrapped:
-    """A scorer with something done around each call; ``after`` gets how many streams were looked at."""
+    """A scorer with something done after each call; ``after`` gets how many streams were looked at."""
 
-    def __init__(
-        self,
-        scorer: Scorer,
-        cost: tuple[float, float],
-        after: Callable[[int], None],
-        before: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._scorer, self._cost, self._after, self._before = scorer, cost, after, before
+    def __init__(self, scorer: Scorer, cost: tuple[float, float], after: Callable[[int], None]) -> None:
+        self._scorer, self._cost, self._after = scorer, cost, after
         self.name, self.digest, self.window = scorer.name, scorer.digest, scorer.window
         self.normalised = getattr(scorer, "normalised", True)
 
@@ -37,7 +31,6 @@ class Wrapped:
 
     def score(self, look: Look) -> Verdict:
         """What the scorer says."""
-        self._before()
         verdict = self._scorer.score(look)
         self._after(int(np.count_nonzero(look.member >= 0)))
         return verdict
@@ -50,32 +43,6 @@ def priced(scorer: Scorer, clock: Clock, fixed: float, each: float) -> Wrapped:
         clock.charge(fixed + rows * each)
 
     return Wrapped(scorer, (fixed, each), charge)
-
-
-def as_recorded(scorer: Scorer, clock: Clock, costs: Callable[[], Sequence[float]]) -> Wrapped:
-    """Charge what each call of this turn cost when it was recorded; the card's cost for calls beyond those."""
-    fixed, each = scorer.cost
-    turn: Sequence[float] = ()
-    calls = 0
-
-    def charge(rows: int) -> None:
-        nonlocal turn, calls
-        if costs() is not turn:
-            turn, calls = costs(), 0
-        clock.charge(turn[calls] if calls < len(turn) else fixed + rows * each)
-        calls += 1
-
-    return Wrapped(scorer, scorer.cost, charge)
-
-
-def metered(scorer: Scorer, clock: Clock, note: Callable[[float], None]) -> Wrapped:
-    """Note what each call really cost, for a recording."""
-    begun = [0]
-
-    def begin() -> None:
-        begun[0] = clock.now()
-
-    return Wrapped(scorer, scorer.cost, lambda rows: note((clock.now() - begun[0]) / 1e9), begin)
 
 
 def burning(scorer: Scorer, each: float) -> Wrapped:

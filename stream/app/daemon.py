@@ -18,7 +18,7 @@ from models.contract import Scorer
 from stream import __version__
 from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of
 from stream.app.publish import Publisher, publisher
-from stream.app.record import Recorder, recorder_to
+from stream.app.record import recorder_to
 from stream.app.sinks import sinks_of
 from stream.app.sources import problems_of, sources_of
 from stream.log import get, setup
@@ -100,14 +100,18 @@ class Daemon:
         wrap: Callable[[Scorer], Scorer] = lambda own: own,
     ) -> None:
         """``wrap`` goes round the model: what a load test makes looks cost."""
-        self.settings, self.stopping, self._wrap = settings, False, wrap
+        self.settings, self.stopping = settings, False
         self.world = world_of(clock, settings)
         self.scorer = scorer_of(settings)
         rules = rules_of(settings, Path(options.config) if options.config else None)
         store = self._store(options)
         self.outbox = Outbox(sinks_of(settings))
-        cost, recorder = self._cost(options, stack)
-        self.monitor = monitor_of(settings, self.world, rules, self.scorer, cost)
+        scorer = None if self.scorer is None else wrap(self.scorer)
+        world, recorder = self.world, None
+        if options.record:
+            recorder, world = recorder_to(options.record, settings, scorer, world)
+            stack.callback(recorder.close)
+        self.monitor = monitor_of(settings, world, rules, scorer, Cost())
         self.keeper = self._keeper(store)
         positions = self.keeper.restore()
         self.source, self.sources = sources_of(settings, self.world, _instance(store) if store else None)
@@ -126,13 +130,6 @@ class Daemon:
     def _store(self, options: RunOptions) -> Store | None:
         """State is kept where a configuration asks for a daemon; a bare pipe is forgotten when it ends."""
         return Store(Path(self.settings.state.path)) if options.config is not None else None
-
-    def _cost(self, options: RunOptions, stack: ExitStack) -> tuple[Cost, Recorder | None]:
-        if not options.record:
-            return Cost(wrap=self._wrap), None
-        recorder, wrap = recorder_to(options.record, self.settings, self.scorer, self.world, 0, self._wrap)
-        stack.callback(recorder.close)
-        return Cost(wrap=wrap), recorder
 
     def _keeper(self, store: Store | None) -> Durable | Passing:
         if store is None:

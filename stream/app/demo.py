@@ -91,13 +91,12 @@ class Demo:
         return self.options.load * affordable / max(1, len(self.synthetic))
 
     def _monitor(self, stack: ExitStack) -> tuple[Monitor, Recorder | None]:
-        wrap: Callable[[Scorer], Scorer] = self._burn
-        recorder = None
+        scorer = None if self.scorer is None else self._burn(self.scorer)
+        world, recorder = self.world, None
         if self.options.record:
-            recorder, wrap = recorder_to(self.options.record, self.settings, self.scorer, self.world, self.live, wrap)
+            recorder, world = recorder_to(self.options.record, self.settings, scorer, world, self.live)
             stack.callback(recorder.close)
-        rules = rules_of(self.settings, None)
-        return monitor_of(self.settings, self.world, rules, self.scorer, Cost(wrap=wrap)), recorder
+        return monitor_of(self.settings, world, rules_of(self.settings, None), scorer, Cost()), recorder
 
     def _burn(self, scorer: Scorer) -> Scorer:
         return burning(scorer, self.each) if self.each else scorer

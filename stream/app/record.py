@@ -1,19 +1,18 @@
-"""Recordings of live runs: every turn into a file, and a scorer that notes what each chunk cost."""
+"""Recordings of live runs: every turn into a file, and every time that the monitor read its clock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from connectors.batch import Batch
+from connectors.clock import NotedClock
 from connectors.recording import RecordingWriter
 from connectors.sink import SinkError
 from models.contract import Scorer
 from stream.app.parts import World
 from stream.log import get
-from stream.price import metered
 from stream.settings import Settings, show
-
-Wrap = Callable[[Scorer], Scorer]
 
 
 class Recorder:
@@ -26,9 +25,9 @@ class Recorder:
         """A turn begins."""
         self._try(lambda: self._writer.turn(now, batch, self._world.table, self._world.partitions))
 
-    def cost(self, seconds: float) -> None:
-        """A chunk was scored."""
-        self._try(lambda: self._writer.cost(seconds))
+    def time(self, now: int) -> None:
+        """The monitor read the clock."""
+        self._try(lambda: self._writer.time(now))
 
     def close(self) -> None:
         """Finish the file."""
@@ -45,10 +44,15 @@ class Recorder:
 
 
 def recorder_to(
-    path: str, settings: Settings, scorer: Scorer | None, world: World, judge_from: int, wrap: Wrap
-) -> tuple[Recorder, Wrap]:
-    """The recorder of a run, and the wrap that also tells it the cost of every chunk."""
+    path: str, settings: Settings, scorer: Scorer | None, world: World, judge_from: int = 0
+) -> tuple[Recorder, World]:
+    """The recorder of a run, and the world for its monitor, whose clock also tells the recorder what it shows.
+
+    ``scorer`` as the monitor has it: its cost is where the run began to learn.
+    """
     writer = RecordingWriter(path, show(settings), scorer.digest if scorer is not None else "", judge_from)
+    if scorer is not None:
+        writer.cost(scorer.cost)
     recorder = Recorder(writer, world)
     get().info("recording.started", path=path)
-    return recorder, lambda own: metered(wrap(own), world.clock, recorder.cost)
+    return recorder, replace(world, clock=NotedClock(world.clock, recorder.time))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import glob
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from connectors.clock import ReplayClock
+from connectors.clock import Clock, RecordedClock, ReplayClock
 from connectors.outbox import Outbox
 from connectors.recording import RecordingSource, heading
 from connectors.replay import ReplaySource
@@ -24,7 +24,7 @@ from stream.config_text import ConfigError
 from stream.faults import account
 from stream.loop import Loop, Message
 from stream.monitor import Monitor
-from stream.price import as_recorded, parse_price, priced
+from stream.price import parse_price, priced
 from stream.settings import Settings, load, load_text
 from stream.state import Passing
 from stream.telling import teller
@@ -62,9 +62,9 @@ def replay(options: Options) -> dict[str, Any]:
     with ExitStack() as stack:
         source = _source(files, recorded is not None, world)
         stack.callback(source.close)
-        cost = _cost(options, clock, scorer, source)
+        seen, cost = _cost(options, clock, scorer, source)
         rules = rules_of(settings, Path(options.config) if options.config else None)
-        monitor = monitor_of(settings, world, rules, scorer, cost)
+        monitor = monitor_of(settings, replace(world, clock=seen), rules, scorer, cost)
         monitor.judge_from = recorded.judge_from if recorded else 0
         tally = _observe(options, monitor, stack)
         known = None if labels is None else Located(labels, world.table)
@@ -121,18 +121,19 @@ def _source(files: Sequence[str], recorded: bool, world: World) -> Source:
     return ReplaySource(files, world.table, world.partitions, clock)
 
 
-def _cost(options: Options, clock: ReplayClock, scorer: Scorer | None, source: Source) -> Cost:
-    """What looks cost on the replay clock."""
+def _cost(options: Options, clock: ReplayClock, scorer: Scorer | None, source: Source) -> tuple[Clock, Cost]:
+    """The clock that the monitor sees, and what looks cost on it."""
     if options.price == "auto" and isinstance(source, RecordingSource):
-        return Cost(None, options.shed, lambda own: as_recorded(own, clock, lambda: source.costs))
+        seen = RecordedClock(clock, lambda: source.times)
+        return seen, Cost(None, options.shed, lambda own: priced(own, seen, *source.heading.cost))
     try:
         price = scorer.cost if options.price == "auto" and scorer is not None else parse_price(options.price)
     except ValueError as error:
         raise ConfigError.of(f"--price: {error}") from error
     if price is None:
-        return Cost((0.0, 0.0), options.shed)
+        return clock, Cost((0.0, 0.0), options.shed)
     fixed, each = price
-    return Cost(price, options.shed, lambda own: priced(own, clock, fixed, each))
+    return clock, Cost(price, options.shed, lambda own: priced(own, clock, fixed, each))
 
 
 def _observe(options: Options, monitor: Monitor, stack: ExitStack) -> Tally:

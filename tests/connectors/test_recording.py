@@ -39,12 +39,12 @@ def tables() -> tuple[StreamTable, PartitionTable]:
     return streams, partitions
 
 
-def replayed(path: Path) -> tuple[list[tuple[int, Batch, tuple[float, ...]]], StreamTable, PartitionTable]:
+def replayed(path: Path) -> tuple[list[tuple[int, Batch, tuple[int, ...]]], StreamTable, PartitionTable]:
     streams, partitions, clock = StreamTable(), PartitionTable(), ReplayClock()
     source, turns = RecordingSource(path, streams, partitions, clock), []
     while not source.done:
         batch = source.poll(0)
-        turns.append((clock.now(), batch, source.costs))
+        turns.append((clock.now(), batch, tuple(source.times)))
     return turns, streams, partitions
 
 
@@ -61,7 +61,7 @@ def _flags(batch: Batch) -> np.ndarray:
     return np.zeros(len(batch), bool) if batch.backlog is None else batch.backlog
 
 
-def test_turns_come_back_with_their_time_their_ends_and_their_costs(tmp_path: Path) -> None:
+def test_turns_come_back_with_their_time_their_ends_and_what_the_clock_showed(tmp_path: Path) -> None:
     streams, partitions = tables()
     writer = RecordingWriter(tmp_path / "r.parquet", "windows: {}", "sha256:1")
     told = [
@@ -71,13 +71,13 @@ def test_turns_come_back_with_their_time_their_ends_and_their_costs(tmp_path: Pa
     ]
     for i, (now, batch) in enumerate(told):
         writer.turn(now, batch, streams, partitions)
-        for cost in range(i):
-            writer.cost(0.5 + cost)
+        for later in range(i):
+            writer.time(now + 5 + later)
     writer.close()
     writer.close()
     turns, again, numbers = replayed(tmp_path / "r.parquet")
     assert [turn[0] for turn in turns] == [now for now, _ in told]
-    assert [turn[2] for turn in turns] == [(), (0.5,), (0.5, 1.5)]
+    assert [turn[2] for turn in turns] == [(), (T0 + 15,), (T0 + 15, T0 + 16)]
     for (_, got, _), (_, expected) in zip(turns, told, strict=True):
         same(got, expected)
     assert (again.names, again.groups, again.labels) == (streams.names, streams.groups, streams.labels)
@@ -87,11 +87,13 @@ def test_turns_come_back_with_their_time_their_ends_and_their_costs(tmp_path: Pa
 def test_the_heading_tells_configuration_and_model_and_other_files_have_none(tmp_path: Path) -> None:
     streams, partitions = tables()
     writer = RecordingWriter(tmp_path / "r.parquet", "windows: {}", "sha256:1")
+    writer.cost((0.001, 0.0002))
     writer.turn(T0, a_batch([0], 0), streams, partitions)
     writer.close()
     found = heading(tmp_path / "r.parquet")
     assert found is not None
     assert (found.config, found.model, found.version) == ("windows: {}", "sha256:1", recording.VERSION)
+    assert found.cost == (0.001, 0.0002)
     (tmp_path / "a.csv").write_text("ts,v\n1,2\n")
     assert heading(tmp_path / "a.csv") is None
     with pytest.raises(SourceError, match="no turns"):
@@ -183,7 +185,7 @@ def test_a_long_run_of_empty_turns_stays_small(tmp_path: Path) -> None:
 
 
 turns = st.lists(
-    st.tuples(st.lists(st.integers(0, 2), max_size=6), st.integers(0, 3), st.lists(st.floats(0, 1), max_size=3)),
+    st.tuples(st.lists(st.integers(0, 2), max_size=6), st.integers(0, 3), st.lists(st.integers(0, 9), max_size=3)),
     max_size=12,
 )
 
@@ -192,7 +194,7 @@ turns = st.lists(
 @given(turns, st.integers(1, 8), st.integers(1, 5))
 def test_whatever_the_turns_and_however_they_are_cut_into_row_groups_they_come_back(
     tmp_path_factory: pytest.TempPathFactory,
-    told: list[tuple[list[int], int, list[float]]],
+    told: list[tuple[list[int], int, list[int]]],
     rows: int,
     block: int,
 ) -> None:
@@ -202,15 +204,15 @@ def test_whatever_the_turns_and_however_they_are_cut_into_row_groups_they_come_b
         patch.setattr(recording, "ROWS_A_GROUP", rows)
         patch.setattr(recording, "TURNS_A_BLOCK", block)
         writer, now, expected = RecordingWriter(path), T0, []
-        for i, (slots, later, costs) in enumerate(told):
+        for i, (slots, later, reads) in enumerate(told):
             now += later
             batch = a_batch(slots, i, i % 2, at_end=(i % 2,), positions={i % 2: i})
             writer.turn(now, batch, streams, partitions)
-            for cost in costs:
-                writer.cost(cost)
-            expected.append((now, batch, tuple(costs)))
+            for read in reads:
+                writer.time(now + read)
+            expected.append((now, batch, tuple(now + read for read in reads)))
         writer.close()
     got, _, _ = replayed(path)
-    assert [(now, costs) for now, _, costs in got] == [(now, costs) for now, _, costs in expected]
+    assert [(now, times) for now, _, times in got] == [(now, times) for now, _, times in expected]
     for (_, a, _), (_, b, _) in zip(got, expected, strict=True):
         same(a, b)

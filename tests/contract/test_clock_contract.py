@@ -1,14 +1,34 @@
 """What every clock promises, tried on all of them."""
 
 import time
+from collections import deque
 
 import pytest
 
-from connectors.clock import Clock, ReplayClock, Stopwatch, WallClock, burn
+from connectors.clock import (
+    Clock,
+    NotedClock,
+    RecordedClock,
+    ReplayClock,
+    ShiftedClock,
+    Stopwatch,
+    SwitchedClock,
+    WallClock,
+    burn,
+)
 
 MS = 1_000_000
-CLOCKS = [WallClock, ReplayClock, lambda: ReplayClock(10**18), lambda: ReplayClock(10**18, speed=100.0)]
-NAMES = ["wall", "replay", "replay_from_a_time", "replay_at_a_speed"]
+CLOCKS = [
+    WallClock,
+    ReplayClock,
+    lambda: ReplayClock(10**18),
+    lambda: ReplayClock(10**18, speed=100.0),
+    lambda: ShiftedClock(WallClock(), -(10**15)),
+    lambda: SwitchedClock(ReplayClock(5)),
+    lambda: NotedClock(WallClock(), lambda now: None),
+    lambda: RecordedClock(ReplayClock(7), lambda: deque()),
+]
+NAMES = ["wall", "replay", "replay_from_a_time", "replay_at_a_speed", "shifted", "switched", "noted", "recorded"]
 
 
 @pytest.fixture(params=CLOCKS, ids=NAMES)
@@ -77,3 +97,18 @@ def test_burning_uses_the_processor_and_the_stopwatch_sees_both() -> None:
     burn(0.03)
     assert watch.seconds() >= 0.03
     assert 0 < watch.cpu_seconds() <= watch.seconds() + 0.05
+
+
+def test_what_one_clock_showed_another_shows_again_and_then_goes_on() -> None:
+    shown: list[int] = []
+    live = NotedClock(ReplayClock(100), shown.append)
+    live.now()
+    live.charge(2e-9)
+    live.now()
+    again = deque(shown)
+    recorded = RecordedClock(ReplayClock(90), lambda: again)
+    assert recorded.now() == 100
+    assert recorded.charge(5e-9) == 0  # the times to come have it in them
+    assert recorded.now() == 102
+    assert recorded.charge(5e-9) == 5e-9
+    assert recorded.now() == 107

@@ -1,4 +1,4 @@
-"""What looks cost on the clock: a price, what was recorded, what was measured, or real CPU time."""
+"""What looks cost on the clock: a price, or real CPU time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 from monitor_feed import Broken, Mute, Plain
 
 from connectors.batch import SECOND
-from connectors.clock import ReplayClock, WallClock
+from connectors.clock import ReplayClock
 from models.contract import Look, ModelError
 from models.probe import probe_look
-from stream.price import as_recorded, burning, metered, parse_price, priced
+from stream.price import burning, parse_price, priced
 
 
 def look_of(rows: int) -> Look:
@@ -36,27 +36,6 @@ def test_a_call_that_fails_costs_nothing() -> None:
     with pytest.raises(ModelError):
         priced(Broken(), clock, 0.005, 0.02).score(look_of(3))
     assert clock.now() == SECOND
-
-
-def test_recorded_costs_are_charged_in_order_and_calls_beyond_them_at_the_cards_cost() -> None:
-    clock, turns = ReplayClock(0), [(0.5, 0.25), (), (1.0,)]
-    scorer = as_recorded(Plain(), clock, lambda: turns[0])
-    at = []
-    for _ in range(3):
-        scorer.score(look_of(2))
-        at.append(clock.now())
-    assert np.diff([0, *at]).tolist() == [500_000_000, 250_000_000, 21_000_000]
-    for charged in (21_000_000, 1_000_000_000):
-        turns.pop(0)
-        before = clock.now()
-        scorer.score(look_of(2))
-        assert clock.now() - before == charged
-
-
-def test_measured_costs_are_told_for_a_recording() -> None:
-    told: list[float] = []
-    metered(burning(Plain(), 0.004), WallClock(), told.append).score(look_of(5))
-    assert 0.02 <= told[0] < 1
 
 
 def test_burning_takes_real_time_for_every_stream_and_says_so_in_its_cost() -> None:
