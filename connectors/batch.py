@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ Times = npt.NDArray[np.int64]  # nanoseconds since the epoch, UTC
 Floats = npt.NDArray[np.float64]
 
 SECOND = 1_000_000_000  # nanoseconds
+NO_LABELS: Mapping[str, str] = MappingProxyType({})  # one for all streams that have none
 REFUSED = -1  # the slot of a stream that the limit on streams turned away
 
 
@@ -48,7 +51,7 @@ class StreamTable:
     ) -> int:
         """The slot of a stream, new ones given on first sight; ``REFUSED`` where the limit is reached."""
         found = self.slot_of.get(name)
-        return found if found is not None else self._add(name, group, labels or {}, step, origin)
+        return found if found is not None else self._add(name, sys.intern(group), labels or NO_LABELS, step, origin)
 
     def _add(self, name: str, group: str, labels: Mapping[str, str], step: int, origin: int) -> int:
         if len(self.slot_of) >= self.limit:
@@ -64,7 +67,7 @@ class StreamTable:
     def _grow(self) -> int:
         for column, empty in ((self.names, ""), (self.groups, "")):
             column.append(empty)
-        self.labels.append({})
+        self.labels.append(NO_LABELS)
         self.step.append(0)
         self.origin.append(0)
         return len(self.names) - 1
@@ -81,7 +84,8 @@ class StreamTable:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """The inverse of ``state``; none of these streams is new."""
-        self.names, self.groups, self.labels = list(state["names"]), list(state["groups"]), list(state["labels"])
+        self.names, self.groups = list(state["names"]), [sys.intern(group) for group in state["groups"]]
+        self.labels = [labels or NO_LABELS for labels in state["labels"]]
         self.step, self.origin = list(state["step"]), list(state["origin"])
         self.slot_of = {name: slot for slot, name in enumerate(self.names) if name}
         self._free = [slot for slot, name in enumerate(self.names) if not name]
@@ -90,7 +94,7 @@ class StreamTable:
         """Forget streams; their slots may be given to others."""
         for slot in slots:
             del self.slot_of[self.names[slot]]
-            self.names[slot], self.groups[slot], self.labels[slot] = "", "", {}
+            self.names[slot], self.groups[slot], self.labels[slot] = "", "", NO_LABELS
             heapq.heappush(self._free, slot)
 
 

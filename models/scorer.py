@@ -151,7 +151,7 @@ class OnnxScorer:
         self.bad_rows = 0
 
 
-ROWS = 4096  # that the weight net gets at a time: what it needs for itself stays small
+ROWS = 2048  # that the weight net gets at a time: what it needs for itself stays small
 
 
 class WeightScorer:

@@ -41,7 +41,7 @@ class Columns:
     """Blocks of columns, the slot last (in ``hist`` and ``edges`` the bins follow). Capacity grows by doubling.
 
     Row 0 of hist, edges and base is the largest surprise itself, which `p` is read from; then come the channels.
-    Those of the week are there once a stream needs them.
+    Those of the week are there once a stream needs them; ``now`` and ``past`` are empty without ``tokens``.
     """
 
     exact: F64
@@ -54,8 +54,9 @@ class Columns:
     edges: U8
     week_row: I32  # row in the week table + 1; 0 = none
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, tokens: bool = True) -> None:
         self.profile = profile
+        self._tokens = len(profile.positions) + len(TOKENS) - len(CHANNELS) if tokens else 0
         self.size = self.capacity = 0
         self.rows = 1 + profile.channels(week=False)
         self.weeks = 0
@@ -65,7 +66,7 @@ class Columns:
 
     def _blocks(self, capacity: int) -> dict[str, npt.NDArray[Any]]:
         """Zeros: what is never touched takes no memory."""
-        tokens, bins = len(self.profile.positions) + len(TOKENS) - len(CHANNELS), self.profile.bins + 1
+        tokens, bins = self._tokens, self.profile.bins + 1
         return {
             "exact": np.zeros((3, capacity)),
             "reals": np.zeros((self.profile.reals, capacity), np.float32),
@@ -229,6 +230,8 @@ class Columns:
         self.rows, self.size, self.capacity = columns["base"].shape[0], n, n
         blocks = self._blocks(n)
         for name, block in blocks.items():
+            if name in ("now", "past") and 0 in (block.shape[-2], columns[name].shape[-2]):
+                continue  # written without a model, or read without one: tokens begin anew
             if columns[name].shape != block.shape or columns[name].dtype != block.dtype:
                 raise ValueError(f"column {name!r} of the checkpoint is {columns[name].shape}, not {block.shape}")
             block[...] = columns[name]
@@ -249,7 +252,7 @@ def _scatter(block: npt.NDArray[Any], at: I32 | Ix, values: npt.NDArray[Any]) ->
     """block[..., at] = values by a flat index, which is fifteen times as fast."""
     rows = block.size // block.shape[-1]
     index = (np.arange(rows) * block.shape[-1])[:, None] + at
-    block.reshape(-1)[index] = values.reshape(rows, -1)
+    block.reshape(-1)[index] = values.reshape(rows, values.shape[-1])
 
 
 def _cut(block: npt.NDArray[Any], name: str, n: int) -> npt.NDArray[Any]:

@@ -43,13 +43,13 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a monitor is made of; app.py puts it together. ``looks`` is None where there is no usable model."""
+    """What a monitor is made of; app.py puts it together. ``gate`` and ``looks`` are None where there is no model."""
 
     table: StreamTable
     windows: Windows
     groups: Groups
     sentinel: Sentinel
-    gate: Gate
+    gate: Gate | None
     looks: Looks | None
     alerts: Alerts
     incidents: Incidents
@@ -156,7 +156,8 @@ class Monitor:
         known = self._expected.pop(self.parts.table.names[slot], None)
         if known is not None:
             self.since[slot] = known[0]
-            self.parts.gate.recall(slot, known[1], known[2])
+            if self.parts.gate is not None:
+                self.parts.gate.recall(slot, known[1], known[2])
 
     def _let_go(self, time: int, turn: Turn) -> None:
         leave, anew = self.parts.windows.gone()
@@ -229,7 +230,7 @@ class Monitor:
         if here.size < tick.slots.size:
             parts.sentinel.absent(tick.slots[~tick.present])
         self.laps.lap("sentinel")
-        if parts.looks is not None:
+        if parts.gate is not None:
             parts.gate.look(here, value, parts.groups.of[here], len(parts.groups))
             self.laps.lap("gate")
         if evidence is not None and evidence.accepted.any() and not muted:
@@ -261,7 +262,8 @@ class Monitor:
             since[~ready & ~never] += tick.step * self._every
             since[ready & never] = tick.start
             self.since[slots] = since
-            self.parts.gate.greet(slots[ready & never], tick.k // self._every)
+            if self.parts.gate is not None:
+                self.parts.gate.greet(slots[ready & never], tick.k // self._every)
         return since
 
     def _say_evidence(self, verdicts: Verdicts, evidence: Evidence, known: Bools, rows: npt.NDArray[np.intp]) -> None:
@@ -293,26 +295,27 @@ class Monitor:
             self._notes.append((name, {"demand_over_capacity": round(budget.load.ratio, 2)}))
 
     def _admit_and_look(self, verdicts: Verdicts, ready: npt.NDArray[np.intp], anchor: int) -> None:
-        parts, looks, tick = self.parts, self.parts.looks, verdicts.tick
+        gate, looks, tick = self.parts.gate, self.parts.looks, verdicts.tick
+        assert gate is not None
         assert looks is not None
         slots = tick.slots[ready]
         deadline = anchor + self.latency
         k = self._afford(looks.budget, tick, deadline, slots.size)
         count = tick.k // self._every
-        weight = verdicts.weight[ready] = self._weights(tick, slots, count)
-        admission = self._admit(verdicts, ready, weight, k)
+        weight = verdicts.weight[ready] = self._weights(gate, tick, slots, count)
+        admission = self._admit(gate, verdicts, ready, weight, k)
         order = ready[admission.rows]
         self.laps.lap("gate")
         found = looks.look(tick, tick.slots[order], deadline)
         self._enter(verdicts, ready, order, admission, found.slots.size, found.failed is not None)
         self._say_found(verdicts, found)
-        parts.gate.learn(found.slots, found.score, count)
+        gate.learn(found.slots, found.score, count)
         self.since[found.slots] = tick.start
-        self._looked_at = parts.clock.now() if tick.backlog else 0
+        self._looked_at = self.parts.clock.now() if tick.backlog else 0
 
-    def _weights(self, tick: Tick, slots: Ints, count: int) -> F32:
+    def _weights(self, gate: Gate, tick: Tick, slots: Ints, count: int) -> F32:
         """The attention each stream deserves [n]; should the weight's net break, the gate's own from then on."""
-        gate, groups = self.parts.gate, self.parts.groups
+        groups = self.parts.groups
         try:
             return gate.weights(slots, groups.of[slots], len(groups), count)
         except ModelError as error:
@@ -351,7 +354,7 @@ class Monitor:
         left = deadline - now - self._to_come * self._overhead
         return min(demand, max(0, budget.capacity(left / 1e9) - self._to_come * demand))
 
-    def _admit(self, verdicts: Verdicts, ready: npt.NDArray[np.intp], weight: F32, k: int) -> Admission:
+    def _admit(self, gate: Gate, verdicts: Verdicts, ready: npt.NDArray[np.intp], weight: F32, k: int) -> Admission:
         tick = verdicts.tick
         slots = tick.slots[ready]
         frame, blind = tick.step * self._every, self.parts.registry.blind[slots]
@@ -360,7 +363,7 @@ class Monitor:
             return everyone(slots, self.parts.groups.of[slots], left)
         suspect = (verdicts.score[ready] >= SUSPECT) | self.parts.alerts.suspect(slots)
         plan = looks_per_frame(blind // frame)
-        return self.parts.gate.admit(slots, weight, k, left, suspect, plan)
+        return gate.admit(slots, weight, k, left, suspect, plan)
 
     def _enter(
         self,

@@ -33,7 +33,7 @@ class Registry:
         rules: StreamRules,
         windows: Windows,
         sentinel: Sentinel,
-        gate: Gate,
+        gate: Gate | None,
         groups: Groups,
         ledger: Ledger,
         blind: int,
@@ -107,7 +107,8 @@ class Registry:
         for step in np.unique(rasters[:, 0]).tolist():
             mine = slots[rasters[:, 0] == step]
             self._sentinel.start(mine.tolist(), [self._table.names[slot] for slot in mine], step)
-        self._gate.start(slots)
+        if self._gate is not None:
+            self._gate.start(slots)
 
     def closed(self, slots: Ints, ts: int) -> npt.NDArray[np.bool_]:
         """Streams [m] whose silence is expected at ``ts`` (ns): nothing of them is judged."""

@@ -68,13 +68,16 @@ class Sentinel:
     """Scores each reading against its own stream's past, in O(1), before learning from it.
 
     What it says of a stream depends on that stream's readings and name alone: not on others, its slot, or how calls
-    are cut. ``false_alarms``: nominal, per stream and day, at score 1.
+    are cut. ``false_alarms``: nominal, per stream and day, at score 1. ``tokens``: whether it also
+    remembers what a model reads of it.
     """
 
-    def __init__(self, profile: Literal["full", "lean"] = "full", false_alarms: float = 0.1) -> None:
+    def __init__(
+        self, profile: Literal["full", "lean"] = "full", false_alarms: float = 0.1, tokens: bool = True
+    ) -> None:
         self.profile = FULL if profile == "full" else LEAN
         self.false_alarms = false_alarms
-        self._columns = Columns(self.profile)
+        self._columns = Columns(self.profile, tokens)
         self._positions = np.array(self.profile.positions, np.int8)
 
     @property
@@ -163,7 +166,8 @@ class Sentinel:
         p = self._tail(at, surprise, seen)
         score = surprise / step.bar
         deviation = np.stack((seen.day, residual, seen.change))
-        self._remember(kept, score, deviation)
+        if len(kept.now):
+            self._remember(kept, score, deviation)
         accepted = self._learn(at, kept, seen, deviation, step)
         flat = evidence.flatness(kept.counts, seen.warm)
         self._columns.put(at, kept)
@@ -223,7 +227,8 @@ class Sentinel:
         bin += offsets
         levels = calibrate.look_up(edges, bin, into)
         np.minimum(levels, calibrate.caps(profile, channels), out=levels)
-        surprise = np.multiply(levels, calibrate.LEVELS, out=kept.now[:channels])
+        out = kept.now[:channels] if len(kept.now) else None
+        surprise = np.multiply(levels, calibrate.LEVELS, out=out)
         if seen.least < YOUNG:
             surprise *= kept.counts[READINGS] >= calibrate.speaks_from(profile, channels)
         calibrate.count(hist, bin)

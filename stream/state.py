@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from connectors.batch import PartitionTable
 from connectors.outbox import Outbox
 from connectors.source import Source
 from connectors.store import Array, Commit, Store, StoreError
+from stream.gate import NEVER, Gate
 from stream.log import get
 from stream.loop import Message, Progress
 from stream.monitor import Monitor
@@ -96,7 +99,8 @@ class Durable:
             "budget": None if parts.looks is None else parts.looks.budget.state(),
         }
         columns: dict[str, Array] = {"ledger.counts": counts, "ledger.total": total, "since": self._monitor.since}
-        columns |= {f"gate.{name}": column for name, column in parts.gate.learned().items()}
+        if parts.gate is not None:
+            columns |= {f"gate.{name}": column for name, column in parts.gate.learned().items()}
         send = [(sink, message) for message in self._unsent for sink in self._outbox.sinks]
         return Commit(dict(positions), dict(new), state, columns, send, list(self._sent))
 
@@ -122,7 +126,8 @@ class Durable:
         columns: dict[str, Array] = {}
         for name, part in (("windows", parts.windows), ("sentinel", parts.sentinel), ("groups", parts.groups)):
             columns |= {f"{name}.{key}": column for key, column in part.columns().items()}
-        columns |= {f"gate.{key}": column for key, column in parts.gate.columns().items()}
+        if parts.gate is not None:
+            columns |= {f"gate.{key}": column for key, column in parts.gate.columns().items()}
         about = {
             "positions": dict(positions),
             "partitions": self._partitions.names,
@@ -201,7 +206,8 @@ class Durable:
         parts.table.restore(about["table"])
         parts.windows.restore(_part(columns, "windows."))
         parts.sentinel.restore(_part(columns, "sentinel."))
-        parts.gate.restore(_part(columns, "gate."))
+        if parts.gate is not None:
+            _restore_gate(parts.gate, _part(columns, "gate."), len(parts.table))
         parts.groups.restore(_part(columns, "groups."), about["panels"])
         parts.registry.restore(about["registry"])
         self._monitor.resume()
@@ -224,12 +230,22 @@ def _part(columns: Mapping[str, Array], prefix: str) -> dict[str, Array]:
     return {name[len(prefix) :]: column for name, column in columns.items() if name.startswith(prefix)}
 
 
+def _restore_gate(gate: Gate, columns: dict[str, Array], slots: int) -> None:
+    """What was written with a model; where there was none before, the gate begins with all streams."""
+    if columns:
+        gate.restore(columns)
+    else:
+        gate.start(np.arange(slots, dtype=np.int32))
+
+
 def _by_name(names: list[str], columns: Mapping[str, Array]) -> dict[str, tuple[int, float, int]]:
     """What was learned of each stream by name: unseen since, last score, step of the last look.
 
     Slots may differ after a restart: a stream that came after the checkpoint gets one anew.
     """
-    since, last, looked = (columns[name] for name in ("since", "gate.last", "gate.looked"))
+    since = columns["since"]
+    last = columns.get("gate.last", np.full(since.size, NEVER))
+    looked = columns.get("gate.looked", np.zeros(since.size, np.int64))
     return {
         name: (int(since[slot]), float(last[slot]), int(looked[slot]))
         for slot, name in enumerate(names)

@@ -188,6 +188,7 @@ class Weighed:
         self._rng = np.random.default_rng(scene.seed)
         self._features: F32 | None = None
         self._kept: list[tuple[F32, F32]] = []
+        assert parts.gate is not None
         parts.gate.weigher = self.weigh
 
     def weigh(self, features: F32) -> F32:

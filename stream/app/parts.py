@@ -75,10 +75,9 @@ def monitor_of(settings: Settings, world: World, rules: list[Rule], scorer: Scor
     """A monitor and all its parts."""
     w, budget = settings.windows, settings.budget
     windows = Windows(w.size, w.lateness, w.future, w.idle, w.ttl)
-    sentinel, groups, ledger = Sentinel(settings.evidence, settings.model.false_alarms), Groups(), Ledger()
-    gate = Gate(budget.policy, budget.explore)
-    weigher = _weigher(settings) if scorer is not None and budget.policy == "weight" else None
-    gate.weigher = weigher.weights if weigher is not None else None
+    sentinel = Sentinel(settings.evidence, settings.model.false_alarms, tokens=scorer is not None)
+    groups, ledger = Groups(), Ledger()
+    gate = None if scorer is None else _gate(settings)
     stream_rules = StreamRules(settings.streams)
     registry = Registry(
         world.table,
@@ -103,6 +102,14 @@ def monitor_of(settings: Settings, world: World, rules: list[Rule], scorer: Scor
         registry, world.clock,
     )  # fmt: skip
     return Monitor(parts, latency, w.every)
+
+
+def _gate(settings: Settings) -> Gate:
+    """The gate of the policy that is set."""
+    gate = Gate(settings.budget.policy, settings.budget.explore)
+    weigher = _weigher(settings) if settings.budget.policy == "weight" else None
+    gate.weigher = weigher.weights if weigher is not None else None
+    return gate
 
 
 def _weigher(settings: Settings) -> WeightScorer | None:

@@ -110,3 +110,21 @@ def test_a_run_killed_anywhere_tells_the_same_alerts_and_counts_the_same_windows
     ours, theirs = run.monitor.parts.sentinel.columns(), whole.monitor.parts.sentinel.columns()
     for name in theirs:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+@pytest.mark.parametrize(("before", "after"), [("none", "builtin"), ("builtin", "none")])
+def test_a_model_may_be_switched_on_or_off_between_two_runs(tmp_path: Path, before: str, after: str) -> None:
+    sink = Kept()
+    first = Run(tmp_path, settings(before), sink)
+    first.turns(400)
+    first.keeper.close(first.clock.now(), first.loop.progress)
+    second = Run(tmp_path, settings(after), sink)
+    second.turns(STEPS)
+    windows = second.monitor.parts.ledger.windows()
+    second.end()
+    assert windows["due"] == sum(n for outcome, n in windows.items() if outcome != "due") > 0
+    assert windows["full"] > 0
+    assert windows["sentinel"] > 0
+    whole = Run(tmp_path / "whole", settings(after), Kept())
+    whole.end()
+    assert windows["warmup"] == whole.monitor.parts.ledger.windows()["warmup"]  # what was learned goes on

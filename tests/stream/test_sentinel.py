@@ -129,6 +129,22 @@ def test_a_checkpoint_of_another_profile_is_refused() -> None:
         Sentinel("full").restore({})
 
 
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("which", [slice(None), slice(0, None, 2)])
+def test_without_tokens_it_says_the_same_in_less_room(profile: str, which: slice) -> None:
+    values = mixed(np.random.default_rng(8), 300)
+    here = slots(values.shape[1])[which]
+    whole, bare = started(profile, values.shape[1], SECOND), Sentinel(profile, tokens=False)  # type: ignore[arg-type]
+    bare.start(range(values.shape[1]), [f"s{i}" for i in range(values.shape[1])], SECOND)
+    for t, row in enumerate(values):
+        at = START + t * SECOND
+        assert_same(whole.look(here, row[here], at, SECOND), bare.look(here, row[here], at, SECOND))
+    assert bare.nbytes < whole.nbytes
+    for saved, into in ((bare, Sentinel(profile)), (whole, Sentinel(profile, tokens=False))):  # type: ignore[arg-type]
+        into.restore(saved.columns())
+        assert_same(saved.look(here, values[0][here], START, SECOND), into.look(here, values[0][here], START, SECOND))
+
+
 def test_a_slot_used_again_remembers_nothing() -> None:
     rng = np.random.default_rng(9)
     sentinel, fresh = started("full", 4, MINUTE), started("full", 4, MINUTE)
