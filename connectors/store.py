@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS positions (partition TEXT PRIMARY KEY, next_offset IN
 CREATE TABLE IF NOT EXISTS start_positions (partition TEXT PRIMARY KEY, next_offset INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS parts (name TEXT PRIMARY KEY, json TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS columns (name TEXT PRIMARY KEY, dtype TEXT, shape TEXT, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS rows (kind TEXT, key TEXT, json TEXT NOT NULL, PRIMARY KEY (kind, key));
 CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT NOT NULL, message TEXT NOT NULL);
 """
 VERSION = 1
@@ -38,6 +39,7 @@ class Commit:
 
     ``positions`` and ``start_positions``: partition name to the next offset. ``parts``: small JSON-like state by
     name. ``columns``: arrays by name. ``send``: (sink, message) to the outbox. ``sent``: ids to take out of it.
+    ``rows``: small states that come and go, by kind and key; None = the row is dropped.
     """
 
     positions: Mapping[str, int] = field(default_factory=dict)
@@ -46,6 +48,7 @@ class Commit:
     columns: Mapping[str, Array] = field(default_factory=dict)
     send: Sequence[tuple[str, Mapping[str, object]]] = ()
     sent: Sequence[int] = ()
+    rows: Mapping[tuple[str, str], Any] = field(default_factory=dict)
 
 
 class Store:
@@ -115,6 +118,11 @@ class Store:
         put("INSERT OR REPLACE INTO positions VALUES (?, ?)", what.positions.items())
         put("INSERT OR IGNORE INTO start_positions VALUES (?, ?)", what.start_positions.items())
         put("INSERT OR REPLACE INTO parts VALUES (?, ?)", ((k, json.dumps(v)) for k, v in what.parts.items()))
+        put(
+            "INSERT OR REPLACE INTO rows VALUES (?, ?, ?)",
+            ((*k, json.dumps(v)) for k, v in what.rows.items() if v is not None),
+        )
+        put("DELETE FROM rows WHERE kind = ? AND key = ?", (key for key, value in what.rows.items() if value is None))
         put("INSERT OR REPLACE INTO columns VALUES (?, ?, ?, ?)", map(_packed, what.columns.items()))
         put("DELETE FROM outbox WHERE id = ?", ((i,) for i in what.sent))
         insert = "INSERT INTO outbox (sink, message) VALUES (?, ?)"
@@ -132,6 +140,10 @@ class Store:
         """A small JSON-like state, None where there is none."""
         found = self._rows("SELECT json FROM parts WHERE name = ?", name)
         return json.loads(found[0][0]) if found else None
+
+    def rows(self) -> dict[tuple[str, str], Any]:
+        """All rows, by kind and key."""
+        return {(kind, key): json.loads(text) for kind, key, text in self._rows("SELECT kind, key, json FROM rows")}
 
     def columns(self, prefix: str) -> dict[str, Array]:
         """Arrays whose name starts with ``prefix``, by the rest of the name."""

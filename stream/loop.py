@@ -11,6 +11,7 @@ from connectors.clock import Clock
 from connectors.source import Source
 from stream.log import about, get
 from stream.monitor import Monitor
+from stream.notify.notifier import Addressed, Noticed
 from stream.turn import Told, Turn
 
 LOUD = ("guarantee.violated", "budget.overloaded", "model.failed")  # notes that are warnings
@@ -38,8 +39,21 @@ class Progress:
 class Keeper(Protocol):
     """Who makes state durable (state.py), or nobody."""
 
-    def commit(self, now: int, messages: list[Message], progress: Progress, urgent: bool) -> None:
-        """Keep what changed if it is time to, at once if ``urgent``; messages go to the sinks after that."""
+    def commit(
+        self, now: int, messages: list[Message], progress: Progress, urgent: bool, notices: Sequence[Addressed] = ()
+    ) -> None:
+        """Keep what changed if it is time to, at once if ``urgent``; after that messages go to the sinks.
+
+        ``messages`` go to every sink for data, ``notices`` each to the receiver's sink that it names.
+        """
+        ...
+
+
+class Notifies(Protocol):
+    """Who decides what people are told (stream/notify), or nobody."""
+
+    def step(self, messages: Sequence[Message], now: int) -> Noticed:
+        """Take in the alert messages of a turn; what is to be told now."""
         ...
 
 
@@ -55,7 +69,7 @@ class Loop:
     """Turns until the source is done or someone asks it to stop.
 
     ``poll`` (ns) bounds how long one poll waits. ``hooks`` are called after each turn with the time (the page, the
-    status line). ``tell`` makes a message of an alert change.
+    status line). ``tell`` makes a message of an alert change, ``notifier`` notifications of messages.
     """
 
     def __init__(
@@ -69,9 +83,11 @@ class Loop:
         poll: int = FOREVER,
         recorder: Recorder | None = None,
         hooks: tuple[Callable[[int], None], ...] = (),
+        notifier: Notifies | None = None,
     ) -> None:
         self._monitor, self._source, self._clock, self._partitions = monitor, source, clock, partitions
         self._keeper, self._tell, self._poll, self._recorder, self._hooks = keeper, tell, poll, recorder, hooks
+        self._notifier = notifier
         self.progress = Progress()
         self._log = get()
         self.turns = 0
@@ -117,7 +133,10 @@ class Loop:
         self.progress.note(batch, self._partitions.names)
         self._say(turn)
         messages = [self._tell(told) for told in turn.told]
-        self._keeper.commit(now, messages, self.progress, bool(turn.told))
+        noticed = Noticed() if self._notifier is None else self._notifier.step(messages, now)
+        self._monitor.laps.lap("notify")
+        urgent = bool(turn.told) or noticed.urgent
+        self._keeper.commit(now, messages, self.progress, urgent, noticed.send)
         self.midway = False
         self._monitor.laps.lap("commit")
         for hook in self._hooks:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from stream.gate import NEVER, Gate
 from stream.log import get
 from stream.loop import Message, Progress
 from stream.monitor import Monitor
+from stream.notify.notifier import Addressed, Notifier, Row
+from stream.rules.message import message
+from stream.settings import RECEIVER
 
 
 class Passing:
@@ -24,12 +28,13 @@ class Passing:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox, self._count = outbox, 0
 
-    def commit(self, now: int, messages: list[Message], progress: Progress, urgent: bool) -> None:
+    def commit(
+        self, now: int, messages: list[Message], progress: Progress, urgent: bool, notices: Sequence[Addressed] = ()
+    ) -> None:
         """Send at once."""
-        for message in messages:
-            for sink in self._outbox.sinks:
-                self._outbox.put([(self._count, sink, message)])
-                self._count += 1
+        for sink, said in _addressed(self._outbox, messages, notices):
+            self._outbox.put([(self._count, sink, said)])
+            self._count += 1
 
     def restore(self) -> dict[str, int]:
         """There is nothing to take up again."""
@@ -41,6 +46,12 @@ class Passing:
     def close(self, now: int, progress: Progress, whole: bool = True) -> None:
         """Deliver what is under way."""
         self._outbox.close()
+
+
+def _addressed(outbox: Outbox, messages: Sequence[Message], notices: Sequence[Addressed]) -> list[Addressed]:
+    """What goes where: messages to every sink for data, notifications to the receivers they are for."""
+    plain = [sink for sink in outbox.sinks if not sink.startswith(RECEIVER)]
+    return [(sink, said) for said in messages for sink in plain] + list(notices)
 
 
 class Durable:
@@ -57,6 +68,7 @@ class Durable:
         outbox: Outbox,
         commit_every: int,
         checkpoint_every: int,
+        notifier: Notifier | None = None,
     ) -> None:
         self._store, self._monitor, self._partitions = store, monitor, partitions
         self._source: Source | None = None
@@ -64,14 +76,17 @@ class Durable:
         self._commit_every, self._checkpoint_every = commit_every, checkpoint_every
         self._committed = self._checkpointed = 0
         self._starts: dict[str, int] = {}
-        self._unsent: list[Message] = []
+        self._notifier, self._rows = notifier, dict[Row, Any]()
+        self._unsent: list[Addressed] = []
         self._sent: list[int] = []
         self._failing = False
         self._log = get()
 
-    def commit(self, now: int, messages: list[Message], progress: Progress, urgent: bool) -> None:
-        """Alert state, ledger, what the gate learned, outbox and positions, in one transaction."""
-        self._unsent += messages
+    def commit(
+        self, now: int, messages: list[Message], progress: Progress, urgent: bool, notices: Sequence[Addressed] = ()
+    ) -> None:
+        """Alert state, who was told what, ledger, what the gate learned, outbox and positions, in one transaction."""
+        self._unsent += _addressed(self._outbox, messages, notices)
         new = {name: offset for name, offset in progress.starts.items() if name not in self._starts}
         if not (urgent or new or now - self._committed >= self._commit_every):
             return
@@ -101,8 +116,10 @@ class Durable:
         columns: dict[str, Array] = {"ledger.counts": counts, "ledger.total": total, "since": self._monitor.since}
         if parts.gate is not None:
             columns |= {f"gate.{name}": column for name, column in parts.gate.learned().items()}
-        send = [(sink, message) for message in self._unsent for sink in self._outbox.sinks]
-        return Commit(dict(positions), dict(new), state, columns, send, list(self._sent))
+        self._rows |= {} if self._notifier is None else self._notifier.take_rows()
+        return Commit(
+            dict(positions), dict(new), state, columns, list(self._unsent), list(self._sent), dict(self._rows)
+        )
 
     def _write(self, what: Commit) -> bool:
         try:
@@ -115,7 +132,7 @@ class Durable:
         if self._failing:
             self._log.info("state.recovered", waited=len(self._unsent))
         self._failing = False
-        self._sent, self._unsent = [], []
+        self._sent, self._unsent, self._rows = [], [], {}
         self._outbox.put([(number, sink, m) for number, (sink, m) in zip(ids, what.send, strict=True)])
         return True
 
@@ -171,6 +188,7 @@ class Durable:
             positions = starts | self._restore_large()
         with _readable(folder):
             self._restore_small()
+            self._restore_notifier()
             self._outbox.put(self._store.outbox())
         if positions:
             self._log.info("state.restored", positions=positions, streams=len(self._monitor.parts.table.slot_of))
@@ -194,6 +212,11 @@ class Durable:
                 monitor.meet(slot)
         if parts.looks is not None and self._store.part("budget"):
             parts.looks.budget.restore(self._store.part("budget"))
+
+    def _restore_notifier(self) -> None:
+        if self._notifier is not None:
+            firing = [message(change) for change in self._monitor.firing()]
+            self._notifier.restore(self._store.rows(), firing)
 
     def _restore_large(self) -> dict[str, int]:
         found = self._store.read_checkpoint()

@@ -85,6 +85,8 @@ class Figures:
     rule_unknown: int = 0
     alerts: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by alertname and state
     notifications: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)  # sink: delivered, failed, waiting
+    suppressed: Mapping[str, int] = field(default_factory=dict)  # by reason
+    silences: Mapping[str, int] = field(default_factory=dict)  # by state
     config_ok: bool = True
     build: Build = field(default_factory=Build)
 
@@ -172,6 +174,11 @@ METRICS: tuple[Described, ...] = (
               "Tries to send that failed; what they held is tried again.", lambda f: _sinks(f, 1)),
     Described("heed_notifications_waiting", "gauge", ("sink",),
               "Messages on their way to a sink.", lambda f: _sinks(f, 2)),
+    Described("heed_notifications_suppressed_total", "counter", ("reason",),
+              "Alerts that a receiver was not told of when it was time to: `silence`, `mute_time_interval`, "
+              "`active_time_interval`.", lambda f: _by(f.suppressed)),
+    Described("heed_silences", "gauge", ("state",),
+              "Silences that are `active`, `pending` or `expired`.", lambda f: _by(f.silences)),
     Described("heed_config_last_reload_successful", "gauge", (),
               "1 if the configuration that was read last is in force, else 0.", lambda f: _one(float(f.config_ok))),
     Described("heed_build_info", "gauge", ("version", "model", "digest"),

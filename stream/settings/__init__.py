@@ -5,6 +5,8 @@ from stream.settings.calendar import Span, TimeInterval
 from stream.settings.findings import findings, rule_paths
 from stream.settings.load import from_mapping, load, load_text
 from stream.settings.outputs import (
+    RECEIVER,
+    Branch,
     ConsoleSink,
     Endpoint,
     JsonlSink,
@@ -13,6 +15,7 @@ from stream.settings.outputs import (
     Route,
     Sink,
     sink_client,
+    ways,
 )
 from stream.settings.quantities import split_address
 from stream.settings.root import Budget, Limits, Logging, Model, Server, Settings, State, Windows, names
@@ -38,6 +41,8 @@ from stream.settings.streams import (
 
 __all__ = [
     "DEFAULT_STEP",
+    "RECEIVER",
+    "Branch",
     "Budget",
     "ConfigError",
     "ConsoleSink",
@@ -82,4 +87,5 @@ __all__ = [
     "show",
     "sink_client",
     "split_address",
+    "ways",
 ]

@@ -27,7 +27,7 @@ _Dumper.add_representer(str, _quoted)
 
 def show(settings: Settings) -> str:
     """The settings as YAML that loads again: all defaults, durations as text, secrets as ``<secret>``."""
-    tree = _escaped(masked(settings.model_dump(mode="json", exclude_none=True)))
+    tree = _escaped(masked(settings.model_dump(mode="json", exclude_none=True, by_alias=True)))
     text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
     return text
 

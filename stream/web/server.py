@@ -8,6 +8,7 @@ import threading
 
 import uvicorn
 
+from stream.notify.desk import Desk
 from stream.web.routes import application
 from stream.web.snapshot import Board
 
@@ -20,11 +21,14 @@ class WebError(Exception):
 
 
 class WebServer:
-    """Serves what stands on ``board`` at ``host`` ("" = every interface) and ``port`` (0 = any that is free)."""
+    """Serves what stands on ``board`` at ``host`` ("" = every interface) and ``port`` (0 = any that is free).
 
-    def __init__(self, board: Board, host: str = "127.0.0.1", port: int = 8321) -> None:
+    Requests to silence alerts are left on ``desk``; without one they are refused.
+    """
+
+    def __init__(self, board: Board, host: str = "127.0.0.1", port: int = 8321, desk: Desk | None = None) -> None:
         self._host, self._port = host, port
-        self._server = uvicorn.Server(_config(board))
+        self._server = uvicorn.Server(_config(board, desk))
         self._socket: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
@@ -73,10 +77,10 @@ class WebServer:
             logging.getLogger(__name__).exception("the web server at %s ended", self.address)
 
 
-def _config(board: Board) -> uvicorn.Config:
+def _config(board: Board, desk: Desk | None) -> uvicorn.Config:
     """No set-up of logging: uvicorn's warnings go where all lines go, and requests are not logged."""
     return uvicorn.Config(
-        application(board),
+        application(board, desk),
         loop="asyncio",
         http="h11",
         ws="none",

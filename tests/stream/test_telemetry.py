@@ -34,6 +34,7 @@ def busy() -> Figures:
         windows={"due": 30, "full": 20, "shed": 10}, lag=lag.histogram(), inference={"full": runs.histogram()},
         budget_utilization=0.5, coverage=0.75, unseen_max_seconds=12.5, guarantee_violations=9, model_errors=1,
         rule_evaluations=100, rule_unknown=7, alerts={("anomaly", "firing"): 2}, notifications={"kafka": (4, 3, 2)},
+        suppressed={"silence": 3}, silences={"active": 1},
         config_ok=False, build=Build("1.2.3", "builtin", "abcd"),
     )  # fmt: skip
 
