@@ -64,18 +64,19 @@ class Gathering:
         self._plan()
 
     def _plan(self) -> None:
-        """When to tell what changed, unless something is due before that."""
-        assert self.since is not None
-        at = self.since + self.route.group_wait
-        if self.sent_at:
-            at = max(at, self.sent_at + self.route.group_interval)
-        self.due = at if self.due is None else min(self.due, at)
+        """When to tell what changed; what else was due is told with it."""
+        self.due = None if self.since is None else self._earliest(self.since)
+
+    def _earliest(self, since: int) -> int:
+        at = since + self.route.group_wait
+        return max(at, self.sent_at + self.route.group_interval) if self.sent_at else at
 
     def look(self, now: int, counts: Counter[str]) -> Telling | None:
         """What is to be told at ``now``, which is then taken as told. ``counts``: suppressed alerts by what did it."""
-        muted = self.route.muted(now)
-        if self._too_early(now):
+        if self.since is not None and now < self._earliest(self.since):
+            self._plan()
             return None
+        muted = self.route.muted(now)
         self._hold(None if muted is None else muted[0], counts)
         telling = None if muted else self._tell(now)
         if telling is None:
@@ -84,14 +85,6 @@ class Gathering:
         self._note(telling, now)
         self._leave(now, False)
         return telling
-
-    def _too_early(self, now: int) -> bool:
-        """A first telling waits for the whole of ``group_wait``, whatever else was due."""
-        at = None if self.since is None or self.sent_at else self.since + self.route.group_wait
-        if at is not None and now < at:
-            self.due = at
-            return True
-        return False
 
     def _hold(self, muting: Muting | None, counts: Counter[str]) -> None:
         """Note who is kept back; what was never told and is over meanwhile is let go."""
