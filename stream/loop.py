@@ -15,6 +15,7 @@ from stream.notify.notifier import Addressed, Noticed
 from stream.turn import Told, Turn
 
 LOUD = ("guarantee.violated", "budget.overloaded", "model.failed")  # notes that are warnings
+MOST_SAID = 100  # alerts and incidents of one turn that get a log line each
 FOREVER = 1 << 62  # ns: further than any clock goes
 Message = Mapping[str, object]
 
@@ -120,19 +121,23 @@ class Loop:
         with about(frame=self._monitor.last_tick):
             for name, details in turn.notes:
                 (self._log.warning if name in LOUD else self._log.info)(name, **details)
-            for told in turn.told:
+            for told in turn.told[:MOST_SAID]:
                 change = told.change
                 alert = {"alertname": change.rule.alert, "stream": change.stream, "group": change.group}
                 self._log.info(f"alert.{change.status}", **alert, reason=change.reason)
-            for incident in turn.incidents:
-                if incident.status != "joined":
-                    self._log.info(f"incident.{incident.status}", id=incident.id, group=incident.group)
+            incidents = [incident for incident in turn.incidents if incident.status != "joined"]
+            for incident in incidents[:MOST_SAID]:
+                self._log.info(f"incident.{incident.status}", id=incident.id, group=incident.group)
+            rest = {"alerts": len(turn.told) - MOST_SAID, "incidents": len(incidents) - MOST_SAID}
+            if any(n > 0 for n in rest.values()):
+                self._log.info("alert.abridged", **{name: max(0, n) for name, n in rest.items()})
 
     def _finish(self, batch: Batch, now: int, turn: Turn) -> None:
         self.turns += 1
         self.progress.note(batch, self._partitions.names)
         self._say(turn)
         messages = [self._tell(told) for told in turn.told]
+        self._monitor.laps.lap("tell")
         noticed = Noticed() if self._notifier is None else self._notifier.step(messages, now)
         self._monitor.laps.lap("notify")
         urgent = bool(turn.told) or noticed.urgent

@@ -11,11 +11,10 @@ from typing import Any
 from stream.notify.alert import Alert, Message
 from stream.notify.desk import Asked, Desk
 from stream.notify.gathering import Gathering
-from stream.notify.matcher import quoted
 from stream.notify.notification import notification
 from stream.notify.relay import Relay
 from stream.notify.route import Route, Routes
-from stream.notify.silence import SilenceError, Silences
+from stream.notify.silence import Silence, SilenceError, Silences
 from stream.rules.message import rfc3339
 
 Row = tuple[str, str]  # kind and key of what the state keeps
@@ -122,7 +121,7 @@ class Notifier:
 
     def _release(self, alert: Alert, now: int) -> None:
         for route in self._routes_of(alert):
-            gathering = self._gatherings.get(self._key(route, alert))
+            gathering = self._gatherings.get(route.named(alert.labels))
             if gathering is not None and alert.fingerprint in gathering.alerts:
                 gathering.released(alert, now)
                 self._plan(gathering)
@@ -146,25 +145,24 @@ class Notifier:
         for route in self._routes_of(alert):
             if route.receiver.sinks:
                 gathering = self._gathering(route, alert)
+                due = gathering.due
                 gathering.take(alert, now)
-                self._plan(gathering)
+                if due != gathering.due:
+                    self._plan(gathering)
+                else:
+                    self._dirty.add(("gathering", gathering.key))
             if route.receiver.relay:
                 self._relays[route.key].take(alert)
 
     def _routes_of(self, alert: Alert) -> list[Route]:
         return [] if self._routes is None else self._routes.of(alert.labels)
 
-    def _key(self, route: Route, alert: Alert) -> str:
-        """The name of the alerts that are told together with this one, as Alertmanager writes it."""
-        labels = route.gathered_by(alert.labels)
-        inside = ", ".join(f"{name}={quoted(text)}" for name, text in sorted(labels.items()))
-        return f"{route.key}:{{{inside}}}"
-
     def _gathering(self, route: Route, alert: Alert) -> Gathering:
-        key = self._key(route, alert)
-        if key not in self._gatherings:
-            self._gatherings[key] = Gathering(route, route.gathered_by(alert.labels), key)
-        return self._gatherings[key]
+        key = route.named(alert.labels)
+        found = self._gatherings.get(key)
+        if found is None:
+            found = self._gatherings[key] = Gathering(route, route.gathered_by(alert.labels), key)
+        return found
 
     def _plan(self, gathering: Gathering) -> None:
         self._dirty.add(("gathering", gathering.key))
@@ -238,12 +236,12 @@ class Notifier:
         dirty, self._dirty = self._dirty, set()
         dirty |= {("silence", key) for key in self.silences.changed}
         self.silences.changed.clear()
-        return {(kind, key): self._row(kind, key) for kind, key in dirty}
-
-    def _row(self, kind: str, key: str) -> Any:
-        part: Alert | Gathering | Any
-        part = {"alert": self._alerts, "gathering": self._gatherings}.get(kind, self.silences).get(key)  # type: ignore[attr-defined]
-        return None if part is None else part.row()
+        known: Mapping[str, Callable[[str], Alert | Gathering | Silence | None]] = {
+            "alert": self._alerts.get,
+            "gathering": self._gatherings.get,
+            "silence": self.silences.get,
+        }
+        return {row: None if (part := known[row[0]](row[1])) is None else part.row() for row in dirty}
 
     def restore(self, rows: Mapping[Row, Any], firing: Iterable[Message]) -> None:
         """Take up what the state kept; ``firing``: the messages of all alerts that fire."""
@@ -277,7 +275,7 @@ class Notifier:
     def _rejoin(self, alert: Alert, over: Mapping[str, set[str]]) -> None:
         """Where the routes are others now, an alert that fires is told anew, at once."""
         for route in self._routes_of(alert):
-            key = self._key(route, alert)
+            key = route.named(alert.labels)
             if route.receiver.sinks and (alert.firing or alert.fingerprint in over.get(key, ())):
                 if key in over and key in self._gatherings:
                     self._gatherings[key].join(alert)

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from stream.notify.matcher import Matcher, all_hold, shown
+from stream.notify.matcher import Matcher, all_hold, quoted, shown
 
 ALL = "..."  # in group_by: every label, so that each alert is told alone
+MOST_NAMES = 10_000  # that a route remembers
 MINUTE = 60_000_000_000  # ns: time intervals change at full minutes
 Muting = Literal["mute_time_interval", "active_time_interval"]
 
@@ -49,6 +50,7 @@ class Route:
     mute: Sequence[Interval] = ()
     active: Sequence[Interval] = ()
     key: str = ""  # unique among the routes; made by Routes
+    _names: dict[tuple[str | None, ...], str] = field(default_factory=dict, repr=False)
     _minute: int = field(default=-1, repr=False)
     _muted: tuple[Muting, tuple[str, ...]] | None = field(default=None, repr=False)
 
@@ -57,6 +59,22 @@ class Route:
         if ALL in self.group_by:
             return dict(labels)
         return {name: labels[name] for name in self.group_by if name in labels}
+
+    def named(self, labels: Mapping[str, str]) -> str:
+        """The name of the alerts that are told together with one of these labels, as Alertmanager writes it."""
+        if ALL in self.group_by:
+            return self._name(labels)
+        values = tuple(map(labels.get, self.group_by))
+        found = self._names.get(values)
+        if found is None:
+            if len(self._names) >= MOST_NAMES:
+                self._names.clear()
+            found = self._names[values] = self._name(self.gathered_by(labels))
+        return found
+
+    def _name(self, labels: Mapping[str, str]) -> str:
+        inside = ", ".join(f"{name}={quoted(text)}" for name, text in sorted(labels.items()))
+        return f"{self.key}:{{{inside}}}"
 
     def muted(self, now: int) -> tuple[Muting, tuple[str, ...]] | None:
         """Why nobody is told at ``now``, and the names of the intervals that say so."""
