@@ -6,13 +6,12 @@ import json
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client.core import Metric
-from prometheus_client.parser import text_string_to_metric_families
+from stream.telemetry_together import Together
 
 TIMEOUT_S = 2.0
 ALL = 1_000_000  # groups
@@ -85,24 +84,7 @@ class Siblings:
         self.spread = sorted(group for group, workers in found.items() if workers > 1)
         return self.spread
 
-    def collect(self) -> Iterator[Metric]:
-        """Every metric of every worker, with the label ``worker``; for prometheus_client."""
-        merged: dict[str, Metric] = {}
-        for one, text in zip(self.each, self.answers("metrics"), strict=True):
-            for family in text_string_to_metric_families(text or ""):
-                into = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-                for sample in family.samples:
-                    into.add_sample(sample.name, {**sample.labels, "worker": str(one.number)}, sample.value)
-        yield from merged.values()
-        yield from self._own()
-
-    def _own(self) -> Iterator[Metric]:
-        up = Metric("heed_worker_up", "Whether the worker's process is up.", "gauge")
-        restarts = Metric("heed_worker_restarts", "How often a worker that died was started again.", "counter")
-        for one in self.each:
-            alive, again = one.fate()
-            up.add_sample("heed_worker_up", {"worker": str(one.number)}, float(alive))
-            restarts.add_sample("heed_worker_restarts_total", {"worker": str(one.number)}, again)
-        spread = Metric("heed_groups_spread", "Groups whose streams are at more than one worker.", "gauge")
-        spread.add_sample("heed_groups_spread", {}, len(self.spread))
-        yield from (up, restarts, spread)
+    def metrics(self) -> bytes:
+        """Every metric of every worker, and how the workers fare."""
+        texts = {str(one.number): text or "" for one, text in zip(self.each, self.answers("metrics"), strict=True)}
+        return Together(texts, {str(one.number): one.fate() for one in self.each}, len(self.spread)).text()

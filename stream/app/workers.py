@@ -15,10 +15,10 @@ from typing import Any
 
 from connectors.clock import Clock, WallClock
 from stream import __version__
-from stream.app.daemon import RunOptions
+from stream.app.daemon import SUPERVISOR, RunOptions
 from stream.app.siblings import Sibling, Siblings
 from stream.config_text import ConfigError
-from stream.log import get, setup
+from stream.log import WORKER, get, setup
 from stream.settings import Settings, load, split_address
 
 CONFIG = 78  # exit code: started again it would fail again
@@ -45,7 +45,7 @@ class Worker:
 
     def start(self, now: int) -> None:
         """Begin; its log lines carry its number."""
-        env = os.environ | {"HEED_WORKER": str(self.number)}
+        env = os.environ | {WORKER: str(self.number), SUPERVISOR: str(os.getpid())}
         self.process = subprocess.Popen(self.command, env=env, start_new_session=True)
         self.began, self.due = now, 0
 

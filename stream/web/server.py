@@ -21,7 +21,10 @@ class WebError(Exception):
 
 
 class WebServer:
-    """Serves what stands on ``board`` (or an application of its own) at ``host`` ("" = every interface) and ``port`` (0 = any that is free)."""
+    """Serves what stands on ``board``, or another application, at ``host`` ("" = every interface) and ``port``.
+
+    Port 0 = any that is free.
+    """
 
     def __init__(self, board: Board | ASGIApp, host: str = "127.0.0.1", port: int = 8321) -> None:
         self._host, self._port = host, port

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Protocol
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import Metric
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -21,17 +19,6 @@ SUMS = ("readings", "streams", "late", "guarantee_violations")
 WORST = ("starting", "draining", "catching_up", "warming", "ready")
 
 
-class One(Protocol):
-    """One worker."""
-
-    number: int
-
-    @property
-    def url(self) -> str: ...
-
-    def fate(self) -> tuple[bool, int]: ...
-
-
 class Workers(Protocol):
     """All workers (stream/app/siblings.py)."""
 
@@ -42,7 +29,7 @@ class Workers(Protocol):
 
     def not_ready(self) -> list[str]: ...
 
-    def collect(self) -> Iterator[Metric]: ...
+    def metrics(self) -> bytes: ...
 
 
 def together(workers: Workers) -> ASGIApp:
@@ -56,9 +43,7 @@ def together(workers: Workers) -> ASGIApp:
         return PlainTextResponse("".join(f"{why}\n" for why in reasons) or "ready\n", 503 if reasons else 200)
 
     def metrics(_: Request) -> Response:
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Of(workers))
-        return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE})
+        return Response(workers.metrics(), headers={"content-type": CONTENT_TYPE})
 
     def status(_: Request) -> Response:
         return JSONResponse(_status(workers))
@@ -77,16 +62,6 @@ def together(workers: Workers) -> ASGIApp:
         "/api/v1/status": status, "/api/v1/alerts": alerts,
     }  # fmt: skip
     return guarded(Starlette(routes=[Route(path, answer) for path, answer in routes.items()]))
-
-
-class _Of:
-    """A collector that asks the workers each time."""
-
-    def __init__(self, workers: Workers) -> None:
-        self._workers = workers
-
-    def collect(self) -> Iterator[Metric]:
-        return self._workers.collect()
 
 
 def _status(workers: Workers) -> dict[str, Any]:
