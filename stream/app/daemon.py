@@ -116,7 +116,9 @@ class Daemon:
         self.monitor = monitor_of(settings, world, rules, scorer, Cost())
         self.keeper = self._keeper(store)
         positions = self.keeper.restore()
-        self.source, self.sources = sources_of(settings, self.world, _instance(store) if store else None)
+        self.source, self.sources = sources_of(
+            settings, self.world, _instance(store) if store else None, self.monitor.learn_until
+        )
         stack.callback(self.source.close)
         self.source.seek(positions)
         self.keeper.attach(self.source)
