@@ -52,7 +52,7 @@ def began_to_fire(
 ) -> Change:
     """The beginning of an alert."""
     stream, group = names.names[slot], names.groups[slot]
-    labels = alert_labels(rule, stream, group, names.labels[slot])
+    labels = alert_labels(rule, stream, group, names.labels[slot], values)
     return Change(
         rule, slot, stream, group, labels, "firing", active_at, starts_at, None, fingerprint(labels), values, reason
     )
@@ -75,11 +75,14 @@ def fingerprint(labels: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def alert_labels(rule: Rule, stream: str, group: str, labels: Mapping[str, str]) -> dict[str, str]:
-    """The labels of an alert: the stream's, over them the rule's, over those its own three."""
+def alert_labels(
+    rule: Rule, stream: str, group: str, labels: Mapping[str, str], values: Values | None = None
+) -> dict[str, str]:
+    """The labels of an alert: the stream's, over them the rule's, over those its own three; none is empty."""
     own = {"alertname": rule.alert, "stream": stream, "group": group}
     known = {**labels, **own}
-    return {**labels, **{name: render(text, known, {}) for name, text in rule.labels.items()}, **own}
+    of_rule = {name: render(text, known, values or {}) for name, text in rule.labels.items()}
+    return {name: text for name, text in {**labels, **of_rule}.items() if text} | own
 
 
 def values_at(observed: Observed, places: npt.NDArray[np.intp]) -> list[dict[str, float | str | None]]:

@@ -14,6 +14,7 @@ from stream.rules.expression import Expression, ExpressionError, compile_express
 from stream.rules.position import in_file
 from stream.rules.rule import NoData, Rule, Span, parse_span
 from stream.rules.source import did_you_mean
+from stream.rules.template import TemplateError, check_template
 
 MOST_RULES = 10_000
 MOST_LETTERS = 1_000  # of a name or a label
@@ -176,10 +177,13 @@ class _File:
         try:
             return compile_expression(text)
         except ExpressionError as error:
-            at = (*place, key)
-            mark = in_file(self._text, self._document.mark(at), error.line, error.column)
-            self._document.problems.append(Problem(f"{error.said}\n{error.caret}", at, mark))
+            self._point(error, (*place, key))
             return None
+
+    def _point(self, error: ExpressionError, at: Place) -> None:
+        """Note what is wrong inside of a text, with its place in the file."""
+        mark = in_file(self._text, self._document.mark(at), error.line, error.column)
+        self._document.problems.append(Problem(f"{error.said}\n{error.caret}", at, mark))
 
     def _labels(self, tree: Tree, place: Place, own: tuple[str, ...] = OWN_LABELS) -> dict[str, str]:
         if tree is None:
@@ -192,7 +196,15 @@ class _File:
                 self._refuse(f"`{name}` is not a name of letters, digits and _", (*place, name), key=True)
             elif name in own:
                 self._refuse(f"every alert gets the label `{name}` by itself", (*place, name), key=True)
-        return {name: self._read(_label, tree, name, place, "") for name in tree}
+        return {name: self._template(tree, name, place) for name in tree}
+
+    def _template(self, tree: _Mapping, name: str, place: Place) -> str:
+        text = self._read(_label, tree, name, place, "")
+        try:
+            check_template(text)
+        except TemplateError as error:
+            self._point(error, (*place, name))
+        return text
 
 
 def _text(value: Tree) -> str:
