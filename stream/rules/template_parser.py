@@ -5,7 +5,7 @@ The language is Go's text/template without loops and named templates, which aler
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -278,7 +278,7 @@ class _Line:
             if sign.text[1:] in VALUES:
                 hint = f"write `$values.{sign.text[1:]}`"
             else:
-                hint = did_you_mean(sign.text, self._parser.variables)
+                hint = _near(sign.text, self._parser.variables)
             raise self._error(sign, f"unknown variable `{sign.text}`", hint)
         return kind
 
@@ -286,7 +286,7 @@ class _Line:
         name = sign.text[1:]
         known = {"root": tuple(ROOT), "values": VALUES}.get(of.kind)
         if known and name not in known:
-            hint = did_you_mean(name, known) or f"known here: {', '.join(known)}"
+            hint = _near(name, known) or f"known here: {', '.join(known)}"
             raise self._error(sign, f"unknown name `{name}`", hint)
         run, kind = of.run, ROOT[name] if of.kind == "root" else ""
         return Part(lambda scope: self._part_of(run(scope), name, sign), kind)
@@ -308,7 +308,7 @@ class _Line:
             return Part(_lazy(runs, LAZY[name]))
         function = FUNCTIONS.get(name)
         if function is None:
-            hint = NOT_HERE.get(name) or did_you_mean(name, [*FUNCTIONS, *LAZY])
+            hint = NOT_HERE.get(name) or _near(name, [*FUNCTIONS, *LAZY])
             raise self._error(sign, f"unknown function `{name}`", hint)
         self._check_arguments(sign, function, operands, len(runs))
         return Part(self._calling(sign, function, runs))
@@ -333,6 +333,13 @@ class _Line:
                 raise self._error(sign, f"{sign.text}: {error}") from None
 
         return run
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    """A hint at a known word, whatever letters are large."""
+    spelled = {each.lower(): each for each in known}
+    hint = did_you_mean(word, spelled)
+    return next((f"did you mean `{each}`?" for low, each in spelled.items() if f"`{low}`" in hint), hint)
 
 
 def _keyword(action: Action) -> str:

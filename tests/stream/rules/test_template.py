@@ -188,7 +188,7 @@ BROKEN = [
     ("{{ $lables.site }}", "1:4", "unknown variable `$lables`; did you mean `$labels`?"),
     ("{{ $score }}", "1:4", "write `$values.score`"),
     ("{{ $values.scroe }}", "1:11", "unknown name `scroe`; did you mean `score`?"),
-    ("{{ .Lables.site }}", "1:4", "known here: Labels, Values"),
+    ("{{ .Lables.site }}", "1:4", "did you mean `Labels`?"),
     ("{{}}", "1:1", "a value is missing here"),
     ("{{ | humanize }}", "1:4", "a value is missing here"),
     ("{{ $value | }}", "1:1", "a value is missing here"),
