@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.rules.columns import FIDELITIES, Names, Observed
+from stream.rules.expression import compile_expression
 from stream.rules.rule import Rule
 from stream.rules.template import render
 
@@ -35,12 +36,16 @@ class Change:
     ends_at: int | None
     fingerprint: str  # 16 hex digits, by the labels
     values: Values  # the stream's columns at the change, None where absent
-    reason: str  # expr_true, no_data; expr_false, clear_expr; or why the stream was forgotten
+    reason: str  # why it fires or is over: docs/alerts.md has the list
 
     def resolved(self, ts: int, reason: str, values: Values | None = None) -> Change:
         """The end of an alert that fires."""
         kept = self.values if values is None else values
         return replace(self, status="resolved", ends_at=max(ts, self.starts_at), reason=reason, values=kept)
+
+    def of_rule(self, rule: Rule) -> Change:
+        """The same alert under a rule with other texts."""
+        return replace(self, rule=rule)
 
     def row(self) -> dict[str, Any]:
         """What a snapshot keeps of an alert that fires, beside its times."""
@@ -67,6 +72,13 @@ def restored(rule: Rule, row: Row, slot: int) -> Change | None:
         rule, slot, row["stream"], row["group"], labels, "firing",
         row["active_at"], row["starts_at"], None, fingerprint(labels), row["values"], row["reason"],
     )  # fmt: skip
+
+
+def orphan(row: Row) -> Change | None:
+    """What a snapshot's row told when its alert fired, where its rule is not known any more; None if it did not."""
+    if row.get("state") != "firing":
+        return None
+    return restored(Rule(row["labels"]["alertname"], compile_expression("False")), row, -1)
 
 
 def fingerprint(labels: Mapping[str, str]) -> str:
