@@ -152,6 +152,7 @@ class Publisher:
             rule_unknown=parts.alerts.unknown,
             alerts={(name, state): n for name, of in parts.alerts.counts().items() for state, n in of.items()},
             notifications=self._outbox.counts(),
+            now=self._published,
             build=self._build(),
             late=counts["late"],
             future=counts["future"],
