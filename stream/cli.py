@@ -155,6 +155,26 @@ def check(config: ConfigFile = None, sets: Sets = None, output: Output = "table"
     raise typer.Exit(checked(config, sets or (), output))
 
 
+@app.command("send-test-alert")
+@_fails_well
+def send_test_alert(
+    config: ConfigFile = None,
+    receiver: Annotated[list[str] | None, typer.Option(help="Only to this receiver; may be repeated.")] = None,
+    sink: Annotated[list[str] | None, typer.Option(help="Only to this sink; may be repeated.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="A label of the alert, a=b; may be repeated.")] = None,
+    resolved: Annotated[bool, typer.Option("--resolved", help="Say that it is over.")] = False,
+    sets: Sets = None,
+    output: Output = "table",
+) -> None:
+    """Send a made-up alert to the receivers and sinks of a configuration, and say who took it."""
+    from stream.app.send_test import Wanted, send_test
+
+    _set_up_log("warning")
+    labels = dict(_usage(_pair, each) for each in label or ())
+    wanted = Wanted(receiver or (), sink or (), labels, resolved)
+    raise typer.Exit(send_test(config, sets or (), wanted, output))
+
+
 @app.command()
 def version(output: Output = "table") -> None:
     """The version of heed and of what it runs on."""
@@ -266,6 +286,13 @@ def _usage(read: Callable[[str], Any], text: str) -> Any:
         return read(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ValueError(f"must be like site=berlin, not {text}")
+    return name, value
 
 
 def _positive(text: str) -> float:
