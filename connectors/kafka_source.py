@@ -13,6 +13,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.errors import (
     CorruptRecordError,
     FencedInstanceIdError,
+    KafkaConfigurationError,
     KafkaError,
     LogTruncationError,
     NoOffsetForPartitionError,
@@ -29,7 +30,7 @@ from connectors.kafka_connection import Connection
 from connectors.kafka_dead_letters import DeadLetters, Letter
 from connectors.kafka_partitions import LETTERS, Partition, balance, parsed
 from connectors.kafka_quirks import fenced, joining, make_no_topics, unpark, unreadable
-from connectors.source import SourceError
+from connectors.source import RefusedError, SourceError
 
 QUIET = 2 * SECOND  # without a record for so long: ask the brokers for the ends, which tells whether they are there
 SILENT = 3 * SECOND  # without an answer for so long: say so
@@ -146,7 +147,8 @@ class KafkaSource:
         """What keeps readings from coming, for people; None = nothing."""
         silent = self._clock.now() - self._heard
         if self._consumer is None or silent > SILENT:
-            return f"no broker of {self._servers} answers since {silent // SECOND} s"
+            why = f": {trouble}" if (trouble := self._connection.trouble) else ""
+            return f"no broker of {self._servers} answers since {silent // SECOND} s{why}"
         unassigned = self._clock.now() - self._assigned
         if unassigned > UNASSIGNED:
             what = ", ".join(self._topics) or f"topics like {self._pattern}"
@@ -174,8 +176,11 @@ class KafkaSource:
         if self._consumer is None and not self._closed:
             try:
                 consumer = self._connection.wait((until - self._clock.now()) / SECOND)
-            except (KafkaError, OSError, ValueError) as error:
-                raise SourceError(f"Kafka at {self._servers}: {error}") from error
+            except (KafkaError, OSError) as error:
+                kind = RefusedError if isinstance(error, KafkaConfigurationError) else SourceError
+                raise kind(f"Kafka at {self._servers}: {error}") from error
+            except Exception as error:
+                raise RefusedError(f"Kafka at {self._servers}: {error}") from error
             if consumer is not None:
                 self._subscribe(consumer)
         return None if self._closed else self._consumer

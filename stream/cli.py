@@ -57,8 +57,8 @@ def _fails_well(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _exit_code(error: Exception) -> int | None:
     kinds = {
-        "ConfigError": CONFIG, "ModelError": CONFIG, "SourceError": UNAVAILABLE, "WebError": UNAVAILABLE,
-        "SinkError": IO, "StoreError": IO,
+        "ConfigError": CONFIG, "ModelError": CONFIG, "RefusedError": CONFIG, "SourceError": UNAVAILABLE,
+        "WebError": UNAVAILABLE, "SinkError": IO, "StoreError": IO,
     }  # fmt: skip
     found = next((kinds[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in kinds), None)
     return IO if found is None and isinstance(error, OSError) else found
