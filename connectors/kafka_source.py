@@ -11,6 +11,7 @@ from typing import Any
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
+    AuthorizationError,
     CorruptRecordError,
     FencedInstanceIdError,
     KafkaConfigurationError,
@@ -25,7 +26,7 @@ from connectors.batch import SECOND, Batch, PartitionTable
 from connectors.clock import Clock
 from connectors.kafka_assignment import Assignment
 from connectors.kafka_batch import Codec, KafkaBatch, Records
-from connectors.kafka_client import Settings, consumer_settings
+from connectors.kafka_client import Settings, consumer_settings, said
 from connectors.kafka_connection import Connection
 from connectors.kafka_dead_letters import DeadLetters, Letter
 from connectors.kafka_partitions import LETTERS, Partition, balance, parsed
@@ -93,6 +94,7 @@ class KafkaSource:
         self._asked = 0  # when the brokers were last asked without need
         self._assigned = self._heard  # when there last was a partition to read
         self._trouble: str | None = None  # what the client last complained of
+        self._refused: str | None = None  # why the broker does not let the group say how far it is
         self._closed = False
 
     def poll(self, until: int) -> Batch:
@@ -154,7 +156,7 @@ class KafkaSource:
             what = ", ".join(self._topics) or f"topics like {self._pattern}"
             return f"no partition of {what} to read since {unassigned // SECOND} s: does it exist, do others read it?"
         held = any(LETTERS in part.waits for part in self._parts())
-        return self._trouble or (self._letters.problem if held else None)
+        return self._trouble or self._refused or (self._letters.problem if held else None)
 
     def lag(self) -> dict[str, int]:
         """Records behind, by partition, as far as known."""
@@ -202,7 +204,7 @@ class KafkaSource:
             if self._assignment.place(self._ask_ms, now):
                 self._heard = now
         except KafkaError as error:
-            self._trouble = _told(error)
+            self._trouble = said(error)
         for part in parts:
             if LETTERS in part.waits and 0 < part.retry <= now:
                 part.wait(LETTERS, False)
@@ -249,11 +251,11 @@ class KafkaSource:
         corrupt = isinstance(error, CorruptRecordError) or not isinstance(error, KafkaError)
         found = unreadable(consumer) if corrupt else None
         if found is None:
-            self._trouble = _told(error)
+            self._trouble = said(error)
             self._clock.wait(min(until, self._clock.now() + SECOND // 5))
             return
         at, offset = found
-        letter = Letter(at.topic, at.partition, offset, None, None, (), -1, "unreadable", _told(error))
+        letter = Letter(at.topic, at.partition, offset, None, None, (), -1, "unreadable", said(error))
         if at in self._assignment.parts:
             self._batch.step_over(self._assignment.parts[at], letter)
             consumer.seek(at, self._assignment.parts[at].position)
@@ -298,10 +300,11 @@ class KafkaSource:
         try:
             consumer.commit_async({at: _offset(offset) for at, offset in offsets.items()}, callback=self._taken)
         except KafkaError as error:
-            self._trouble = _told(error)
+            self._trouble = said(error)
 
     def _taken(self, offsets: Mapping[TopicPartition, OffsetAndMetadata], answer: object) -> None:
         """Called by the client, within a poll, when the broker has answered a commit."""
+        self._refused = said(answer) if isinstance(answer, AuthorizationError) else None
         for at, committed in offsets.items():
             if not isinstance(answer, Exception) and at in self._assignment.parts:
                 self._assignment.parts[at].committed = committed.offset
@@ -337,10 +340,6 @@ def _double(consumer: KafkaConsumer) -> str:
 
 def _offset(offset: int) -> OffsetAndMetadata:
     return OffsetAndMetadata(offset, "", -1)
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:300]
 
 
 def _checked_pattern(pattern: str | None) -> str | None:

@@ -88,10 +88,10 @@ def fill(servers: str, topic: str, n: int, partition: int = 0) -> None:
     write(servers, topic, [{"value": message(at), "partition": partition} for at in range(n)])
 
 
-def read_back(servers: str, topic: str, n: int) -> list[Any]:
+def read_back(servers: str, topic: str, n: int, seconds: float = 10) -> list[Any]:
     consumer = KafkaConsumer(topic, bootstrap_servers=servers, auto_offset_reset="earliest", group_id=None)
     records: list[Any] = []
-    end = time.monotonic() + 10
+    end = time.monotonic() + seconds
     while len(records) < n and time.monotonic() < end:
         for found in consumer.poll(timeout_ms=200).values():
             records.extend(found)

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import free_port, require_java
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    KafkaAdminClient,
+    ResourcePattern,
+    ResourceType,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
 from secure_broker import KEY_PASSWORD, PASSWORD, USER, SecureBroker, TokenEndpoint
 from test_kafka import message, read_back, reading, write
 
@@ -129,14 +141,10 @@ def test_who_is_not_let_in_is_told_why(secure: SecureBroker, endpoint: TokenEndp
 
 
 def _matches(pattern: str, text: object) -> bool:
-    import re
-
     return re.search(pattern, str(text)) is not None
 
 
 def test_a_password_that_is_set_right_later_lets_in(secure: SecureBroker) -> None:
-    from kafka.admin import KafkaAdminClient, ScramMechanism, UserScramCredentialUpsertion
-
     write(secure.broker.servers, "plant.later", [{"value": message(0)}])
     client = secure.client(**{"sasl.username": "newcomer"})
     with reading(client["bootstrap.servers"], "plant.later", client=client) as reader:
@@ -146,6 +154,47 @@ def test_a_password_that_is_set_right_later_lets_in(secure: SecureBroker) -> Non
         admin.alter_user_scram_credentials([made])
         admin.close()
         assert len(reader.readings(1)) == 1 and reader.source.problem is None
+
+
+@contextmanager
+def denied(secure: SecureBroker, kind: ResourceType, name: str, operation: ACLOperation) -> Iterator[None]:
+    """As if the right had been taken away."""
+    admin = KafkaAdminClient(bootstrap_servers=secure.broker.servers)
+    acl = ACL(f"User:{USER}", "*", operation, ACLPermissionType.DENY, ResourcePattern(kind, name))
+    admin.create_acls([acl])
+    yield
+    admin.delete_acls([acl])
+    admin.close()
+
+
+def test_a_right_to_read_that_is_taken_away_is_told_and_nothing_is_lost(secure: SecureBroker) -> None:
+    plain, client = secure.broker.servers, secure.client()
+    write(plain, "plant.denied", [{"value": message(0)}])
+    with reading(client["bootstrap.servers"], "plant.denied", client=client) as reader:
+        reader.readings(1)
+        with denied(secure, ResourceType.TOPIC, "plant.denied", ACLOperation.READ):
+            write(plain, "plant.denied", [{"value": message(1)}])
+            reader.until(lambda _: "TopicAuthorizationFailed" in str(reader.source.problem))
+        assert reader.readings(1).offset.tolist() == [1]
+        reader.until(lambda _: reader.source.problem is None)
+        with denied(secure, ResourceType.GROUP, "g.plant.denied", ACLOperation.READ):
+            reader.source.commit({"plant.denied/0": 1})  # as a daemon does every second
+            reader.until(lambda _: "GroupAuthorizationFailed" in str(reader.source.problem))
+        write(plain, "plant.denied", [{"value": message(2)}])
+        assert reader.readings(1).offset.tolist() == [2]
+
+
+def test_a_right_to_write_that_is_taken_away_holds_alerts_back(secure: SecureBroker) -> None:
+    sink = KafkaSink("alerts.denied", secure.client(), timeout_s=3)
+    sink.send([{"fingerprint": "a"}])
+    with (
+        denied(secure, ResourceType.TOPIC, "alerts.denied", ACLOperation.WRITE),
+        pytest.raises(SinkError, match="TopicAuthorizationFailed"),
+    ):
+        sink.send([{"fingerprint": "b"}])
+    sink.send([{"fingerprint": "b"}])
+    sink.close()
+    assert [record.key for record in read_back(secure.broker.servers, "alerts.denied", 2)] == [b"a", b"b"]
 
 
 def test_the_probe_says_what_a_start_would_meet(secure: SecureBroker) -> None:
