@@ -147,6 +147,24 @@ def replay(
 
 @app.command()
 @_fails_well
+def record(
+    out: Annotated[str, typer.Option("-o", "--out", help="The recording; with --rotate its files get a time each.")],
+    config: ConfigFile = None,
+    duration: Annotated[str | None, typer.Option(help="How long, like 10m; by default until Ctrl-C.")] = None,
+    rotate: Annotated[str | None, typer.Option(help="A new file after so much, like 100MB or 1h.")] = None,
+    sets: Sets = None,
+) -> None:
+    """Record what the sources bring, without looking at it. Reads in Kafka groups of its own."""
+    from stream.app.record_command import RecordOptions, rotation, run_record
+    from stream.durations import parse_duration
+
+    span = None if duration is None else _usage(parse_duration, duration)
+    files = None if rotate is None else _usage(rotation, rotate)
+    raise typer.Exit(run_record(RecordOptions(config, out, span, files, sets or ())))
+
+
+@app.command()
+@_fails_well
 def check(config: ConfigFile = None, sets: Sets = None, output: Output = "table") -> None:
     """Check a configuration: its text, the model, who can be reached, and whether the budget can be kept here."""
     from stream.app.check import check as checked

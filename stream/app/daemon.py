@@ -128,7 +128,7 @@ class Daemon:
         tell = _and_show(teller(self.world.table, self.scorer), board)
         self.loop = Loop(
             self.monitor, self.source, clock, self.world.partitions, self.keeper, tell, POLL, recorder,
-            (board.publish, _Watch(self.sources, self.outbox, self.monitor.source_counts).look),
+            (board.publish, Watch(self.sources, self.outbox, self.monitor.source_counts).look),
         )  # fmt: skip
 
     def _store(self, options: RunOptions) -> Store | None:
@@ -191,7 +191,7 @@ def _instance(store: Store) -> str:
     return f"heed-{known}"
 
 
-class _Watch:
+class Watch:
     """Tells the log when a source or a sink can't be reached, and when it can again, and of lines it can't use."""
 
     def __init__(self, sources: dict[str, Source], outbox: Outbox, counts: Mapping[str, int]) -> None:
