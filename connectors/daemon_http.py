@@ -16,7 +16,7 @@ class UnreachableError(Exception):
     """Nobody answers at the address, or not as heed does."""
 
 
-class RefusedError(Exception):
+class DeclinedError(Exception):
     """heed answered that it won't; the message is its own."""
 
 
@@ -28,7 +28,7 @@ class DaemonClient:
         self._opener = build_opener(ProxyHandler({}))
 
     def ask(self, method: Literal["GET", "POST", "DELETE"], *path: str, body: object = None) -> Any:
-        """The data of the answer of ``/api/v1/`` and ``path``. Raises UnreachableError, RefusedError."""
+        """The data of the answer of ``/api/v1/`` and ``path``. Raises UnreachableError, DeclinedError."""
         where = f"{self._url}/api/v1/{'/'.join(quote(part, safe='') for part in path)}"
         data = None if body is None else json.dumps(body).encode()
         request = Request(where, data, {"content-type": "application/json"}, method=method)
@@ -36,7 +36,7 @@ class DaemonClient:
             with self._opener.open(request, timeout=self._patience_s) as answer:
                 return json.loads(answer.read(MOST_BYTES))["data"]
         except HTTPError as error:
-            raise RefusedError(_said(error)) from error
+            raise DeclinedError(_said(error)) from error
         except (URLError, OSError, ValueError, LookupError, TypeError) as error:
             why = error.reason if isinstance(error, URLError) else error
             raise UnreachableError(f"{self._url}: no heed answers: {why}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from connectors.sink import Delivery
 from stream.config_text import ConfigError, Problem
 from stream.notify.matcher import MatcherError, read_matchers
 from stream.notify.notifier import Notifier
@@ -19,8 +20,8 @@ RELAYED = "alertmanager"  # the kind of receiver that gets alerts as they are
 class Deliveries(Protocol):
     """What is known of deliveries, like connectors.outbox.Outbox."""
 
-    def counts(self) -> dict[str, tuple[int, int, int]]:
-        """By sink: delivered, failed tries, waiting."""
+    def counts(self) -> Mapping[str, Delivery]:
+        """By sink what became of its messages."""
         ...
 
 
@@ -28,7 +29,7 @@ def notifier_of(settings: Settings, deliveries: Deliveries, url: str = "") -> No
     """The stages of a run; without receivers they keep silences alone. ``url``: where people find the page."""
 
     def busy(sink: str) -> bool:
-        return deliveries.counts().get(sink, (0, 0, 0))[2] > 0
+        return deliveries.counts().get(sink, Delivery()).waiting > 0
 
     return Notifier(routes_of(settings), settings.server.external_url or url, busy)
 

@@ -38,7 +38,7 @@ class Place:
 
 
 def add(place: Place, body: Mapping[str, Any], output: str) -> None:
-    """Print the id of the new silence. Raises UnreachableError, RefusedError, ConfigError."""
+    """Print the id of the new silence. Raises UnreachableError, DeclinedError, ConfigError."""
     made = place.client().ask("POST", "silences", body={k: v for k, v in body.items() if v is not None})
     typer.echo(json.dumps(made, indent=2) if output == "json" else made["id"])
 

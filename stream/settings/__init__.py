@@ -8,7 +8,6 @@ from stream.settings.outputs import (
     RECEIVER,
     Branch,
     ConsoleSink,
-    Endpoint,
     JsonlSink,
     KafkaSink,
     Receiver,
@@ -18,6 +17,15 @@ from stream.settings.outputs import (
     ways,
 )
 from stream.settings.quantities import split_address
+from stream.settings.receivers import (
+    Alertmanager,
+    Apprise,
+    Email,
+    Endpoint,
+    Exec,
+    TlsConfig,
+    Webhook,
+)
 from stream.settings.root import Budget, Limits, Logging, Model, Server, Settings, State, Windows, names
 from stream.settings.show import generate, reference, schema, show
 from stream.settings.sources import (
@@ -42,12 +50,16 @@ from stream.settings.streams import (
 __all__ = [
     "DEFAULT_STEP",
     "RECEIVER",
+    "Alertmanager",
+    "Apprise",
     "Branch",
     "Budget",
     "ConfigError",
     "ConsoleSink",
     "Decoded",
+    "Email",
     "Endpoint",
+    "Exec",
     "Fields",
     "FileSource",
     "JsonlSink",
@@ -73,6 +85,8 @@ __all__ = [
     "StreamSettings",
     "SyntheticSource",
     "TimeInterval",
+    "TlsConfig",
+    "Webhook",
     "Windows",
     "blind_kept",
     "findings",

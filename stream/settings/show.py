@@ -112,7 +112,13 @@ def _type(part: dict[str, Any]) -> str:
         return "size"
     if len(part.get("anyOf", [])) > 1:
         return "text or list"
-    words = {"integer": "whole number", "number": "number", "string": "text", "array": "list"}
+    words = {
+        "boolean": "boolean",
+        "integer": "whole number",
+        "number": "number",
+        "string": "text",
+        "array": "list",
+    }
     return words.get(str(part.get("type")), "mapping") + _bounds(part)
 
 
