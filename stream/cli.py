@@ -25,10 +25,13 @@ bench_app = typer.Typer(help="Speed and memory, measured beside named peers.", n
 app.add_typer(config_app, name="config")
 app.add_typer(model_app, name="model")
 app.add_typer(bench_app, name="bench")
+dlq_app = typer.Typer(help="Dead letters: messages that gave no readings.", no_args_is_help=True)
+app.add_typer(dlq_app, name="dlq")
 
 ConfigFile = Annotated[str | None, typer.Option("-c", "--config", help="Configuration file or directory.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Override one key: a.b=c. May be repeated.")]
 Output = Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="For people, or for programs.")]
+Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only of this reason. May be repeated.")]
 ModelFolder = Annotated[str | None, typer.Argument(help="A model's folder; the shipped one by default.")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="The least level of log lines.")
@@ -57,8 +60,8 @@ def _fails_well(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _exit_code(error: Exception) -> int | None:
     kinds = {
-        "ConfigError": CONFIG, "ModelError": CONFIG, "SourceError": UNAVAILABLE, "WebError": UNAVAILABLE,
-        "SinkError": IO, "StoreError": IO,
+        "ConfigError": CONFIG, "ModelError": CONFIG, "RefusedError": CONFIG, "SourceError": UNAVAILABLE,
+        "WebError": UNAVAILABLE, "SinkError": IO, "StoreError": IO,
     }  # fmt: skip
     found = next((kinds[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in kinds), None)
     return IO if found is None and isinstance(error, OSError) else found
@@ -96,11 +99,19 @@ def run(
     rules: Annotated[list[str] | None, typer.Option(help="Rule file; by default those of the configuration.")] = None,
     sets: Sets = None,
     no_web: Annotated[bool, typer.Option("--no-web", help="Without the page and the HTTP interface.")] = False,
+    seed: Annotated[str | None, typer.Option(help="Learn from so much of the topics' history first, like 1h.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes in the Kafka group on this host.")] = 1,
 ) -> None:
     """Run the daemon. Without a configuration it reads JSON lines from standard input."""
     from stream.app.daemon import RunOptions, run_daemon
 
-    raise typer.Exit(run_daemon(RunOptions(config, record, rules or (), sets or (), not no_web)))
+    overrides = [*(sets or ()), *([f"seed={seed}"] if seed is not None else [])]
+    options = RunOptions(config, record, rules or (), overrides, not no_web)
+    if workers == 1:
+        raise typer.Exit(run_daemon(options))
+    from stream.app.workers import run_workers
+
+    raise typer.Exit(run_workers(options, workers))
 
 
 @app.command()
@@ -135,6 +146,24 @@ def replay(
         scores=scores, decisions=decisions,
     )  # fmt: skip
     run_replay(options, alerts, summary, digest, output, not no_progress)
+
+
+@app.command()
+@_fails_well
+def record(
+    out: Annotated[str, typer.Option("-o", "--out", help="The recording; with --rotate its files get a time each.")],
+    config: ConfigFile = None,
+    duration: Annotated[str | None, typer.Option(help="How long, like 10m; by default until Ctrl-C.")] = None,
+    rotate: Annotated[str | None, typer.Option(help="A new file after so much, like 100MB or 1h.")] = None,
+    sets: Sets = None,
+) -> None:
+    """Record what the sources bring, without looking at it. Reads in Kafka groups of its own."""
+    from stream.app.record_command import RecordOptions, rotation, run_record
+    from stream.durations import parse_duration
+
+    span = None if duration is None else _usage(parse_duration, duration)
+    files = None if rotate is None else _usage(rotation, rotate)
+    raise typer.Exit(run_record(RecordOptions(config, out, span, files, sets or ())))
 
 
 @app.command()
@@ -264,6 +293,40 @@ def bench_speed(
 
     _set_up_log("warning")
     bench(streams, steps, part, output)
+
+
+@dlq_app.command("show")
+@_fails_well
+def dlq_show(
+    config: ConfigFile = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many of each topic.")] = 20,
+    reason: Reasons = None,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on with those that come.")] = False,
+    output: Output = "table",
+    sets: Sets = None,
+) -> None:
+    """Print dead letters: the reason, where the message came from, and how it begins."""
+    from stream.app.dead_letters import Which, show
+
+    show(config, sets or (), Which(reason or ()), limit, follow, output)
+
+
+@dlq_app.command("replay")
+@_fails_well
+def dlq_replay(
+    config: ConfigFile = None,
+    reason: Reasons = None,
+    start: Annotated[str | None, typer.Option("--from", help="Messages of this time (RFC 3339 or Unix) on.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Messages before this time.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be sent back.")] = False,
+    output: Output = "table",
+    sets: Sets = None,
+) -> None:
+    """Send dead letters back to the topics they came from, as they came; each once."""
+    from stream.app.dead_letters import Which, parse_time, replay
+
+    since, until = (None if text is None else _usage(parse_time, text) for text in (start, end))
+    replay(config, sets or (), Which(reason or (), since, until), dry_run, output)
 
 
 def _set_up_log(level: Literal["debug", "info", "warning", "error"]) -> None:

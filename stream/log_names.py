@@ -21,6 +21,7 @@ LOG_NAMES: dict[str, str] = {
     "reading.late": "Readings came after their step was closed; a summary.",
     "reading.future": "Readings lay further in the future than `windows.future` and were set aside; a summary.",
     "reading.undecodable": "Messages or lines are no readings; they were counted and passed over.",
+    "reading.lost": "Records were gone at the broker before they could be read, and are counted.",
     "baseline.accepted": "A shift that stayed is the new normal of a stream.",
     "gate.shed": "Full looks were due and not afforded; a summary.",
     "budget.overloaded": "Demand is above what the latency budget affords.",
@@ -42,5 +43,8 @@ LOG_NAMES: dict[str, str] = {
     "recording.started": "What is read is also recorded.",
     "recording.closed": "A recording is complete and on disk.",
     "replay.finished": "A replay has read all its recordings.",
+    "worker.died": "One of several processes on this host ended by itself; it is started again after a pause.",
+    "worker.refused": "A worker says that its configuration is wrong (exit code 78): all are stopped.",
+    "group.spread": "Streams of one group came to different workers, each of which looks at its part alone.",
     "library.logged": "A library had something to say; `logger` and `message` hold its words.",
 }
