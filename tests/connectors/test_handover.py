@@ -6,12 +6,16 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from listening import AlertmanagerProcess, WebServer, eventually, free_port, notification
 
+from connectors import handover as handover_module
 from connectors import outbox as outbox_module
 from connectors.alertmanager import AlertmanagerSink
 from connectors.handover import Handover
@@ -310,3 +314,61 @@ def test_a_real_alertmanager_that_was_away_ends_up_with_what_is_true(
     finally:
         server.stop()
         hook.close()
+
+
+# --- whatever happens, in any order
+
+
+class Moody:
+    """A sink that does what ``mood`` says: take, fail, or fail half way; it never takes a number that 13 divides."""
+
+    name = "moody"
+
+    def __init__(self) -> None:
+        self.mood, self.got = "take", list[Any]()
+
+    def send(self, messages: Sequence[Mapping[str, object]]) -> None:
+        for done, message in enumerate(messages):
+            if self.mood == "fail" or (self.mood == "half" and done >= 1):
+                raise SinkError("not now", sent=done)
+            if int(str(message["n"])) % 13 == 12:
+                raise SinkError("never", "refused", sent=done, tries=1)
+            self.got.append(message["n"])
+
+    def close(self) -> None:
+        pass
+
+
+STEPS = st.lists(st.sampled_from(["put", "put", "put 9", "take", "fail", "half", "kill"]), max_size=25)
+
+
+@settings(max_examples=40, deadline=None)
+@given(STEPS)
+def test_over_failures_and_kills_all_is_delivered_or_given_up_and_in_order(steps: list[str]) -> None:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outbox_module, "MOST_WAITING", 6)
+        patch.setattr(outbox_module, "FIRST_PAUSE_S", 0.001)
+        patch.setattr(outbox_module, "LONGEST_PAUSE_S", 0.005)
+        patch.setattr(handover_module, "ENOUGH", 1)
+        sink, put = Moody(), 0
+        run = Committing(Path(folder), {"moody": sink})
+        for step in steps:
+            if step.startswith("put"):
+                count = int(step[4:] or 1)
+                run.commit([{"n": n} for n in range(put, put + count)])
+                put += count
+            elif step == "kill":
+                run.close()
+                run = Committing(Path(folder), {"moody": sink})
+            else:
+                sink.mood = step
+        sink.mood = "take"
+        assert run.drained("moody")
+        run.commit()
+        with run.store.shelf() as shelf:
+            dead = [message["n"] for *_, message in shelf.dead()]
+            assert shelf.all() == []
+        run.close()
+    assert dead == [n for n in range(put) if n % 13 == 12]
+    first_told = list(dict.fromkeys(sink.got))
+    assert first_told == [n for n in range(put) if n % 13 != 12], "in order, but for what was told twice"
