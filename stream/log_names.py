@@ -33,6 +33,7 @@ LOG_NAMES: dict[str, str] = {
     "incident.opened": "The first alert of an incident is firing.",
     "incident.closed": "All alerts of an incident are resolved.",
     "sink.failed": "Messages could not be sent; they stay in the outbox and are tried again.",
+    "notification.abandoned": "A sink will never take some messages; they are kept in the state, table `dead`.",
     "sink.recovered": "A sink that had failed takes messages again.",
     "state.restored": "State was read; reading goes on from its positions.",
     "state.checkpointed": "Evidence and calibration were written.",
@@ -41,5 +42,8 @@ LOG_NAMES: dict[str, str] = {
     "recording.started": "What is read is also recorded.",
     "recording.closed": "A recording is complete and on disk.",
     "replay.finished": "A replay has read all its recordings.",
+    "worker.died": "One of several processes on this host ended by itself; it is started again after a pause.",
+    "worker.refused": "A worker says that its configuration is wrong (exit code 78): all are stopped.",
+    "group.spread": "Streams of one group came to different workers, each of which looks at its part alone.",
     "library.logged": "A library had something to say; `logger` and `message` hold its words.",
 }
