@@ -31,7 +31,7 @@ from connectors.kafka_connection import Connection
 from connectors.kafka_dead_letters import DeadLetters, Letter, letter_topic
 from connectors.kafka_partitions import LETTERS, Partition, balance, metadata_of, parsed
 from connectors.kafka_quirks import fenced, joining, make_no_topics, unpark, unreadable
-from connectors.source import RefusedError, SourceError
+from connectors.source import SourceError, UnusableError
 
 QUIET = 2 * SECOND  # without a record for so long: ask the brokers for the ends, which tells whether they are there
 SILENT = 3 * SECOND  # without an answer for so long: say so
@@ -181,10 +181,10 @@ class KafkaSource:
             try:
                 consumer = self._connection.wait((until - self._clock.now()) / SECOND)
             except (KafkaError, OSError) as error:
-                kind = RefusedError if isinstance(error, KafkaConfigurationError) else SourceError
+                kind = UnusableError if isinstance(error, KafkaConfigurationError) else SourceError
                 raise kind(f"Kafka at {self._servers}: {error}") from error
             except Exception as error:
-                raise RefusedError(f"Kafka at {self._servers}: {error}") from error
+                raise UnusableError(f"Kafka at {self._servers}: {error}") from error
             if consumer is not None:
                 self._subscribe(consumer)
         return None if self._closed else self._consumer

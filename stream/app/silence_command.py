@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from connectors.daemon_http import DaemonClient
+from connectors.heed_answers import answer, change
 from stream.config_text import ConfigError
 from stream.notify.matcher import MatcherError, from_row, shown
 from stream.settings import load, split_address
@@ -24,9 +24,9 @@ class Place:
     url: str | None
     config: str | None
 
-    def client(self) -> DaemonClient:
-        """Raises ConfigError."""
-        return DaemonClient(self.url or self._configured())
+    def found(self) -> str:
+        """The address. Raises ConfigError."""
+        return self.url or self._configured()
 
     def _configured(self) -> str:
         listen = load(self.config, need_sources=False).server.listen
@@ -38,14 +38,14 @@ class Place:
 
 
 def add(place: Place, body: Mapping[str, Any], output: str) -> None:
-    """Print the id of the new silence. Raises UnreachableError, DeclinedError, ConfigError."""
-    made = place.client().ask("POST", "silences", body={k: v for k, v in body.items() if v is not None})
+    """Print the id of the new silence. Raises SourceError, DeclinedError, ConfigError."""
+    made = change(place.found(), "POST", "silences", body={k: v for k, v in body.items() if v is not None})
     typer.echo(json.dumps(made, indent=2) if output == "json" else made["id"])
 
 
 def listed(place: Place, expired: bool, output: str) -> None:
     """Print the silences that hold or are to come, and those that are over where asked for."""
-    known = place.client().ask("GET", "silences")["silences"]
+    known = answer(place.found(), "silences")["silences"]
     rows = [each for each in known if expired or each["status"]["state"] != "expired"]
     if output == "json":
         typer.echo(json.dumps(rows, indent=2))
@@ -56,9 +56,9 @@ def listed(place: Place, expired: bool, output: str) -> None:
 
 def expire(place: Place, ids: Sequence[str]) -> None:
     """End silences now."""
-    client = place.client()
+    url = place.found()
     for key in ids:
-        client.ask("DELETE", "silences", key)
+        change(url, "DELETE", "silences", key)
 
 
 def _row(silence: Mapping[str, Any]) -> tuple[str, ...]:

@@ -81,8 +81,9 @@ def test_what_is_no_silence_is_a_mistake_in_usage_and_nobody_is_asked(path: Path
 
 
 def test_where_nobody_listens_it_says_so(path: Path, tmp_path: Path) -> None:
-    assert "no heed answers" in heed("silence", "list", "-c", path, code=69).stderr
-    assert "no heed answers" in heed("silence", "list", "--url", "http://127.0.0.1:1", code=69).stderr
+    assert "Connection refused" in heed("silence", "list", "-c", path, code=69).stderr
+    assert "Connection refused" in heed("silence", "list", "--url", "http://127.0.0.1:1", code=69).stderr
+    assert "write an address" in heed("silence", "expire", "x", "--url", "127.0.0.1:1", code=69).stderr
     other = tmp_path / "none.yaml"
     other.write_text("server: {listen: none}\n")
     assert "server.listen is none" in heed("silence", "list", "-c", other, code=78).stderr
