@@ -62,7 +62,8 @@ def busy() -> Snapshot:
         score, np.int8([0, 3, -1]), np.array([NOON, NOON, 0]), np.float32([1, 40, np.nan]),
     )  # fmt: skip
     firing = {
-        "fingerprint": "f", "status": "firing", "starts_at": "2026-01-01T12:00:00Z", "ends_at": None, "reason": HOSTILE, "group": HOSTILE,
+        "fingerprint": "f",
+        "status": "firing", "starts_at": "2026-01-01T12:00:00Z", "ends_at": None, "reason": HOSTILE, "group": HOSTILE,
         "labels": {"alertname": HOSTILE, "severity": HOSTILE, "stream": HOSTILE}, "annotations": {"summary": HOSTILE},
         "streams": [{"value": 8.25, "expected": 3.0, "low": None, "high": None, "score": 1.5}],
     }  # fmt: skip
