@@ -25,10 +25,12 @@ from connectors.clock import Clock
 from connectors.kafka_assignment import Assignment
 from connectors.kafka_batch import Codec, KafkaBatch, Records
 from connectors.kafka_client import Settings, consumer_settings
+from connectors.kafka_columns import of_poll
 from connectors.kafka_connection import Connection
 from connectors.kafka_dead_letters import DeadLetters, Letter
 from connectors.kafka_partitions import LETTERS, Partition, balance, parsed
 from connectors.kafka_quirks import fenced, joining, make_no_topics, unpark, unreadable
+from connectors.kafka_whole import Unpacking, hand_out_whole
 from connectors.source import SourceError
 
 QUIET = 2 * SECOND  # without a record for so long: ask the brokers for the ends, which tells whether they are there
@@ -88,6 +90,7 @@ class KafkaSource:
         self._batch = KafkaBatch(codec, self._letters)
         self._clock = clock
         self._consumer: KafkaConsumer | None = None
+        self._unpacking = Unpacking()
         self._heard = clock.now()  # when a broker last answered
         self._asked = 0  # when the brokers were last asked without need
         self._assigned = self._heard  # when there last was a partition to read
@@ -182,6 +185,7 @@ class KafkaSource:
 
     def _subscribe(self, consumer: KafkaConsumer) -> None:
         make_no_topics(consumer)
+        self._unpacking = hand_out_whole(consumer)
         self._assignment.attach(consumer)
         if self._pattern is None:
             consumer.subscribe(topics=self._topics, listener=self._assignment)
@@ -230,7 +234,7 @@ class KafkaSource:
             raise SourceError(_double(consumer))
         self._trouble = None
         parts = self._assignment.parts
-        return {parts[at].number: (parts[at], records) for at, records in polled.items() if at in parts}
+        return {parts[at].number: (parts[at], of_poll(found)) for at, found in polled.items() if at in parts}
 
     def _misplaced(self, error: OffsetOutOfRangeError | LogTruncationError) -> None:
         """Retention or an unclean election took the offset away under the consumer."""
