@@ -88,11 +88,12 @@ def unpacked(batches: Sequence[Any]) -> Unpacked:
     bodies = [memoryview(batch._buffer)[batch._pos :] for batch in batches]
     counts = [batch.records_count for batch in batches]
     blob = b"".join((*bodies, _PAD))
-    starts, ends = _walk(blob, np.cumsum([len(body) for body in bodies]).tolist(), counts)
     data = np.frombuffer(blob, np.uint8)
-    attributes, since, delta, at = data[starts], *_times(data, starts + 1)
-    if attributes.any():  # none are defined
-        raise Surprise("unknown attributes")
+    size, starts = _varints(data, _walk(blob, np.cumsum([len(body) for body in bodies]).tolist(), counts))
+    ends = starts + size
+    if (size < 0).any() or data[starts].any():  # of a record's attributes none is defined
+        raise Surprise("a length or attributes that can't be")
+    since, delta, at = _times(data, starts + 1)
     key_start, key_end, at = _bytes(data, at, ends)
     value_start, value_end, at = _bytes(data, at, ends)
     row, header_key, header_value = _headers(blob, data, at, ends)
@@ -107,39 +108,34 @@ def _clock(batch: Any) -> tuple[int, int]:
     return (batch.max_timestamp, 0) if batch.timestamp_type == _APPEND_TIME else (batch.first_timestamp, 1)
 
 
-def _walk(blob: bytes, stops: Sequence[int], counts: Sequence[int]) -> tuple[Ints, Ints]:
-    """Where records begin, behind their lengths, and end. The one loop over records: each tells where the next is."""
-    starts: list[int] = []
-    ends: list[int] = []
-    start, end, at = starts.append, ends.append, 0
+def _walk(blob: bytes, stops: Sequence[int], counts: Sequence[int]) -> Ints:
+    """Where the records' lengths stand. The one loop over records: each tells where the next is."""
+    found: list[int] = []
+    note, at = found.append, 0
     for stop, count in zip(stops, counts, strict=True):
         for _ in range(count):
-            size = blob[at]
-            at += 1
-            if size > 127:
-                size, at = _length(blob, at - 1)
-            if size & 1 or at > stop:  # zigzag: a negative length
-                raise Surprise("a length that can't be")
-            start(at)
-            at += size >> 1
-            end(at)
+            note(at)
+            low = blob[at]
+            if low < 128:
+                at += (low >> 1) + 1
+            elif (high := blob[at + 1]) < 128:
+                at += (low - 128 >> 1) + (high << 6) + 2
+            else:
+                at = _behind(blob, at)
         if at != stop:
             raise Surprise("records end before or after their batch")
-    return np.array(starts, np.int64), np.array(ends, np.int64)
+    return np.array(found, np.int64)
 
 
-def _length(blob: bytes, at: int) -> tuple[int, int]:
-    """A length of more than one byte, not decoded from zigzag, and what comes behind it."""
-    first, second = blob[at], blob[at + 1]
-    if second < 128:
-        return first & 127 | second << 7, at + 2
-    size, shift, byte = first & 127 | (second & 127) << 7, 14, 128
-    at += 2
-    while byte > 127 and shift < 35:
+def _behind(blob: bytes, at: int) -> int:
+    """Where a record ends whose length takes three bytes or more."""
+    size = shift = 0
+    while True:
         byte = blob[at]
         size |= (byte & 127) << shift
         at, shift = at + 1, shift + 7
-    return size, at
+        if byte < 128 or shift > _LAST_SHIFT:
+            return at + (size >> 1)
 
 
 def _varints(data: npt.NDArray[np.uint8], at: Ints) -> tuple[Ints, Ints]:

@@ -15,18 +15,19 @@ from kafka import KafkaConsumer
 from kafka.consumer.fetcher import Fetcher
 from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
 
+from connectors.batch import Times
 from connectors.kafka_columns import Columns, of_records
 from connectors.kafka_unpack import Unpacked, unpacked
 
 TESTED = ("3.0.12",)  # kafka-python's versions whose inside is known; docs/decisions/010
 _KNOWN = {  # what is relied on, by where it is
     "PartitionRecords": (
-        Fetcher.PartitionRecords,
+        Fetcher.PartitionRecords.__init__,
         "self fetch_offset tp records key_deserializer value_deserializer check_crcs isolation_level "
         "aborted_transactions metric_aggregator on_drain",
     ),
     "PartitionRecords.take": (Fetcher.PartitionRecords.take, "self n"),
-    "DefaultRecord": (DefaultRecord, "self size_in_bytes offset timestamp timestamp_type key value headers"),
+    "DefaultRecord": (DefaultRecord.__init__, "self size_in_bytes offset timestamp timestamp_type key value headers"),
 }
 
 
@@ -42,12 +43,15 @@ class Whole:
     def __len__(self) -> int:
         return int(self.batch.records_count)
 
-    def __next__(self) -> Any:
-        return next(self.batch)
+    def __bool__(self) -> bool:
+        return True
 
     def __iter__(self) -> Iterator[Any]:
         batch = self.batch
         iter(batch)  # decompresses
+        if not len(self):  # compaction left none; if there is something all the same, the stock client complains
+            yield from batch
+            return
         yield DefaultRecord(batch.size_in_bytes, batch.last_offset, -1, 0, None, self, ())
 
 
@@ -116,7 +120,7 @@ class WholeRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka-pyt
         self._unpacking = unpacking
         self._left: Unpacked | Columns | None = None  # unpacked, not given yet
         self._behind = fetch_offset  # the offset to read next once that is given
-        self._pulling = self._over = False
+        self._pulling = self._over = self._begun = False
         super().__init__(fetch_offset, tp, _Batches(records), **settings)
 
     def __bool__(self) -> bool:
@@ -149,8 +153,9 @@ class WholeRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka-pyt
             pulled = self._pull(n)
             self._behind = self.next_fetch_offset
             found = self._unpacked(pulled)
-            skipped = int(np.searchsorted(found.offset, self.fetch_offset))
-            if skipped < len(found) or self._over or self._next_inline_exception:
+            skipped = 0 if self._begun else _first_from(found.offset, self.fetch_offset)
+            self._begun = skipped < len(found)
+            if self._begun or self._over or self._next_inline_exception:
                 return found.part(skipped, len(found)) if skipped else found
 
     def _pull(self, n: int) -> list[Any]:
@@ -173,6 +178,8 @@ class WholeRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka-pyt
         return pulled
 
     def _unpacked(self, pulled: Sequence[Any]) -> Unpacked | Columns:
+        if not pulled:
+            return of_records([])
         try:
             return unpacked([record.value.batch for record in pulled])
         except Exception:  # a surprise, a record of an old format: nothing here may be worse than the stock client
@@ -198,3 +205,9 @@ class WholeRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka-pyt
                     self._maybe_raise_next_inline_exception()
                 break
         return of_records(records)
+
+
+def _first_from(offsets: Times, start: int) -> int:
+    """The first row at or behind ``start``: a batch may begin before the offset that was asked for."""
+    rows = np.flatnonzero(offsets >= start)
+    return int(rows[0]) if len(rows) else len(offsets)
