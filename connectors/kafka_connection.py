@@ -15,6 +15,8 @@ _GIVE_UP_S = 5.0
 class Connection:
     """Opens one consumer on a thread of its own; tries until a broker answers or it is closed."""
 
+    trouble: str | None = None  # kafka-python keeps its complaints to itself while it connects
+
     def __init__(self, settings: Settings) -> None:
         self._settings, self._opening = settings, Opening()
         self._thread: threading.Thread | None = None

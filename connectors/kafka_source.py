@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
@@ -24,7 +24,7 @@ from connectors.batch import SECOND, Batch, PartitionTable
 from connectors.clock import Clock
 from connectors.kafka_assignment import Assignment
 from connectors.kafka_batch import Codec, KafkaBatch, Records
-from connectors.kafka_client import Settings, consumer_settings
+from connectors.kafka_client import Settings, consumer_settings, known
 from connectors.kafka_columns import of_poll
 from connectors.kafka_connection import Connection
 from connectors.kafka_dead_letters import DeadLetters, Letter
@@ -42,6 +42,8 @@ ASK_MS = 250.0  # how long a question to the brokers may take, beyond an idle fe
 JOIN_MS = 50.0  # how long a turn waits at least while it is not yet a member of the group
 REJOIN_MS = 500.0  # and while partitions are dealt out anew: the client forgets what it was dealt between two polls
 CLOSE_MS = 2_000
+
+Library = Literal["kafka-python", "confluent"]
 
 _DEFAULTS: Settings = {
     "group_id": "heed",
@@ -63,7 +65,8 @@ class KafkaSource:
 
     Reads on from where ``seek`` said; else from the group's committed offset, else as ``auto.offset.reset`` says.
     Messages that can't be decoded go to ``dead_letter`` (default ``<group.id>.dlq``). ``instance`` makes it a static
-    member unless ``client`` names one. Raises ValueError where settings make no sense; while no broker answers,
+    member unless ``client`` names one. ``library`` is the client that reads; dead letters are always kafka-python's.
+    Raises ValueError where settings make no sense; while no broker answers,
     polls are empty and ``problem`` says so.
     """
 
@@ -77,15 +80,17 @@ class KafkaSource:
         pattern: str | None = None,
         dead_letter: str | None = None,
         instance: str | None = None,
+        library: Library = "kafka-python",
     ) -> None:
         if bool(topics) == bool(pattern):
             raise ValueError("write either topics or a pattern")
         self._topics, self._pattern = list(topics), _checked_pattern(pattern)
-        settings = {**_DEFAULTS, "group_instance_id": instance, **consumer_settings(client)}
+        own = client if library == "kafka-python" else known(client)
+        settings = {**_DEFAULTS, "group_instance_id": instance, **consumer_settings(own)}
         self._servers = ",".join(settings["bootstrap_servers"])
-        self._letters = DeadLetters(_letter_topic(dead_letter, settings["group_id"]), client)
+        self._letters = DeadLetters(_letter_topic(dead_letter, settings["group_id"]), own)
         self._assignment = Assignment(partitions, settings["auto_offset_reset"])
-        self._connection = Connection({**settings, **_FIXED})
+        self._connection = _connection(library, client, settings)
         self._ask_ms = ASK_MS + settings["fetch_max_wait_ms"]
         self._batch = KafkaBatch(codec, self._letters)
         self._clock = clock
@@ -118,6 +123,7 @@ class KafkaSource:
         now = self._clock.now()
         self._listen(consumer, now, polled)
         self._batch.count("lost", self._assignment.take_lost())
+        self._batch.count("unpacked_singly", self._unpacking.take_singly())
         batch = self._batch.built(polled, ended, self._parts(), now)
         self._hold_back(consumer, now)
         silent = now - self._heard > SILENT  # nobody knows then where partitions end, and time must not close windows
@@ -149,13 +155,20 @@ class KafkaSource:
         """What keeps readings from coming, for people; None = nothing."""
         silent = self._clock.now() - self._heard
         if self._consumer is None or silent > SILENT:
-            return f"no broker of {self._servers} answers since {silent // SECOND} s"
+            why = f" ({self._connection.trouble})" if self._connection.trouble else ""
+            return f"no broker of {self._servers} answers since {silent // SECOND} s{why}"
         unassigned = self._clock.now() - self._assigned
         if unassigned > UNASSIGNED:
             what = ", ".join(self._topics) or f"topics like {self._pattern}"
             return f"no partition of {what} to read since {unassigned // SECOND} s: does it exist, do others read it?"
         held = any(LETTERS in part.waits for part in self._parts())
         return self._trouble or (self._letters.problem if held else None)
+
+    @property
+    def remark(self) -> str | None:
+        """What works and costs more than it should, for people; None = nothing."""
+        why = self._unpacking.why_not
+        return why and f"records are unpacked one by one, which takes several times the CPU: {why}"
 
     def lag(self) -> dict[str, int]:
         """Records behind, by partition, as far as known."""
@@ -310,6 +323,17 @@ class KafkaSource:
         if self._consumer is not None and offsets:
             with suppress(KafkaError):  # the state keeps its own positions; the broker's are a courtesy
                 self._consumer.commit(offsets, timeout_ms=CLOSE_MS)
+
+
+def _connection(library: Library, client: Mapping[str, object], settings: Settings) -> Any:
+    """What opens the consumer. Raises ValueError where the client refuses its settings or is not installed."""
+    if library == "kafka-python":
+        return Connection({**settings, **_FIXED})
+    try:
+        from connectors.kafka_confluent import ConfluentConnection
+    except ImportError as error:
+        raise ValueError(f"client_library: confluent needs heed-monitor[fast]: {error}") from error
+    return ConfluentConnection(client, settings)
 
 
 def _wait_ms(consumer: KafkaConsumer, left_ms: float) -> float:

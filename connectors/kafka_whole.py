@@ -93,8 +93,13 @@ class Unpacking:
         return singly
 
 
-def hand_out_whole(consumer: KafkaConsumer) -> Unpacking:
-    """Make this consumer's polls bring Columns. Where its inside is not the known one it is left as it is."""
+def hand_out_whole(consumer: Any) -> Unpacking:
+    """Make this consumer's polls bring Columns. Where its inside is not the known one it is left as it is.
+
+    One that is not kafka-python's brings them already.
+    """
+    if not isinstance(consumer, KafkaConsumer):
+        return Unpacking()
     found = Unpacking(_unknown(getattr(consumer, "_fetcher", None)))
     if found.why_not is None:
         consumer._fetcher.PartitionRecords = partial(WholeRecords, found)

@@ -187,6 +187,7 @@ class _Watch:
     def __init__(self, sources: dict[str, Source], outbox: Outbox) -> None:
         self._sources, self._outbox = sources, outbox
         self._told: dict[tuple[str, str], bool] = {}
+        self._remarked: set[str] = set()
         self._complained: dict[str, int] = {}  # by source: when a line that is no reading was last told of, ns
 
     def look(self, now: int) -> None:
@@ -194,6 +195,9 @@ class _Watch:
         self._tell("source", problems_of(self._sources), list(self._sources))
         self._tell("sink", self._outbox.problems(), self._outbox.sinks)
         for name, source in self._sources.items():
+            if (remark := getattr(source, "remark", None)) and name not in self._remarked:
+                self._remarked.add(name)
+                get().warning("source.slowed", name=name, reason=remark)
             take: Callable[[], list[Any]] | None = getattr(source, "take_bad", None)
             if take is not None and (bad := take()) and now - self._complained.get(name, 0) >= MINUTE:
                 self._complained[name] = now

@@ -67,7 +67,7 @@ def _kafka(each: KafkaSettings, settings: Settings, world: World, instance: str 
     codec = _codec(each, settings, world)
     return KafkaSource(
         each.client_config(), codec, world.partitions, world.clock, each.topics, each.pattern, each.dead_letter_topic,
-        instance,
+        instance, each.client_library,
     )  # fmt: skip
 
 
