@@ -131,7 +131,7 @@ METRICS: tuple[Described, ...] = (
               "Records that the broker holds and heed has not read yet.",
               lambda f: [((topic, str(number)), n) for (topic, number), n in f.kafka_lag.items()]),
     Described("heed_kafka_unpacked_singly_total", "counter", (),
-              "Records that kafka-python had to unpack one by one: old formats, broken batches, or a version of it that "
+              "Records that kafka-python had to unpack one by one: old formats, broken batches, or a version that "
               "heed was not tried with.", lambda f: _one(f.unpacked_singly)),
     Described("heed_late_records_total", "counter", (),
               "Readings that came after their step was closed.", lambda f: _one(f.late)),
