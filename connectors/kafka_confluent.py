@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError as Fault
 from confluent_kafka import TopicPartition as Place
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka.errors import FencedInstanceIdError, KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
-from kafka.structs import MemberState
+from kafka.structs import MemberState, OffsetAndTimestamp
 
 from connectors.kafka_client import Settings, meant
 from connectors.kafka_columns import Columns, Late
@@ -219,20 +219,35 @@ class ConfluentConsumer:
             raise KafkaTimeoutError(f"no end of {at.topic}/{at.partition}")
         return int(found[0]), int(found[1])
 
-    def committed(self, at: TopicPartition, timeout_ms: float) -> int | None:
-        """What the group has committed; None = nothing. Raises KafkaError."""
+    def committed(self, at: TopicPartition, metadata: bool = True, timeout_ms: float = 0) -> OffsetAndMetadata | None:
+        """What the group has committed, and the words beside it; None = nothing. Raises KafkaError."""
         try:
             (found,) = self._consumer.committed([Place(*at)], timeout=timeout_ms / 1000)
         except KafkaException as error:
             raise KafkaError(str(error)) from error
-        return int(found.offset) if found.offset >= 0 else None
+        return OffsetAndMetadata(found.offset, found.metadata or "", -1) if found.offset >= 0 else None
+
+    def offsets_for_times(
+        self, times: Mapping[TopicPartition, int], timeout_ms: float
+    ) -> dict[TopicPartition, OffsetAndTimestamp | None]:
+        """The first offset at or after each time (ms), None where there is none. Raises KafkaError."""
+        try:
+            found = self._consumer.offsets_for_times(
+                [Place(*at, since) for at, since in times.items()], timeout=timeout_ms / 1000
+            )
+        except KafkaException as error:
+            raise KafkaError(str(error)) from error
+        return {
+            at: OffsetAndTimestamp(place.offset, times[at], -1) if place.offset >= 0 else None
+            for at, place in zip(times, found, strict=True)
+        }
 
     def commit_async(
         self, offsets: Mapping[TopicPartition, OffsetAndMetadata], callback: Callable[..., object]
     ) -> None:
         """Commit; ``callback`` hears the answer within a poll. Raises KafkaError."""
         self._told, self._answered = callback, False
-        places = [Place(at.topic, at.partition, meta.offset) for at, meta in offsets.items()]
+        places = [Place(*at, meta.offset, meta.metadata) for at, meta in offsets.items()]
         try:
             self._consumer.commit(offsets=places, asynchronous=True)
         except KafkaException as error:
