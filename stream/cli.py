@@ -25,10 +25,13 @@ bench_app = typer.Typer(help="Speed and memory, measured beside named peers.", n
 app.add_typer(config_app, name="config")
 app.add_typer(model_app, name="model")
 app.add_typer(bench_app, name="bench")
+dlq_app = typer.Typer(help="Dead letters: messages that gave no readings.", no_args_is_help=True)
+app.add_typer(dlq_app, name="dlq")
 
 ConfigFile = Annotated[str | None, typer.Option("-c", "--config", help="Configuration file or directory.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Override one key: a.b=c. May be repeated.")]
 Output = Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="For people, or for programs.")]
+Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only of this reason. May be repeated.")]
 ModelFolder = Annotated[str | None, typer.Argument(help="A model's folder; the shipped one by default.")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="The least level of log lines.")
@@ -252,6 +255,40 @@ def bench_speed(
 
     _set_up_log("warning")
     bench(streams, steps, part, output)
+
+
+@dlq_app.command("show")
+@_fails_well
+def dlq_show(
+    config: ConfigFile = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many of each topic.")] = 20,
+    reason: Reasons = None,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on with those that come.")] = False,
+    output: Output = "table",
+    sets: Sets = None,
+) -> None:
+    """Print dead letters: the reason, where the message came from, and how it begins."""
+    from stream.app.dead_letters import Which, show
+
+    show(config, sets or (), Which(reason or ()), limit, follow, output)
+
+
+@dlq_app.command("replay")
+@_fails_well
+def dlq_replay(
+    config: ConfigFile = None,
+    reason: Reasons = None,
+    start: Annotated[str | None, typer.Option("--from", help="Messages of this time (RFC 3339 or Unix) on.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Messages before this time.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be sent back.")] = False,
+    output: Output = "table",
+    sets: Sets = None,
+) -> None:
+    """Send dead letters back to the topics they came from, as they came; each once."""
+    from stream.app.dead_letters import Which, parse_time, replay
+
+    since, until = (None if text is None else _usage(parse_time, text) for text in (start, end))
+    replay(config, sets or (), Which(reason or (), since, until), dry_run, output)
 
 
 def _set_up_log(level: Literal["debug", "info", "warning", "error"]) -> None:
