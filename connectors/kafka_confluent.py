@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,8 +46,8 @@ _PRODUCERS = ("compression.type", "compression.codec", "linger.ms", "batch.size"
 class ConfluentConsumer:
     """What KafkaSource asks of a consumer, by kafka-python's names; polls bring Columns.
 
-    One thread only. Raises kafka-python's errors. ``settings`` are kafka-python's and give the number of records a poll
-    may bring, ``client`` is librdkafka's own. Raises ValueError for a setting that librdkafka does not take.
+    One thread only. Raises kafka-python's errors. ``settings`` are kafka-python's, ``client`` is
+    librdkafka's own. Raises ValueError for a setting that librdkafka does not take.
     """
 
     def __init__(self, client: Mapping[str, object], settings: Settings) -> None:
@@ -56,7 +57,6 @@ class ConfluentConsumer:
         config: dict[str, Any] = {**_DEFAULTS, **static, **given, **_FIXED}
         config.setdefault("topic.metadata.refresh.interval.ms", config["metadata.max.age.ms"])
         self.config = {**settings, "group_id": config["group.id"], "group_instance_id": member}
-        self._records = int(settings["max_poll_records"])
         if config["partition.assignment.strategy"] != "cooperative-sticky":
             raise ValueError(
                 "client.partition.assignment.strategy: with client_library: confluent cooperative-sticky only"
@@ -104,16 +104,19 @@ class ConfluentConsumer:
 
         self._consumer.subscribe(names, on_assign=given, on_revoke=taken)
 
-    def poll(self, timeout_ms: float) -> dict[TopicPartition, list[Columns]]:
-        """Records that have come, in columns; waits at most ``timeout_ms`` for the first."""
+    def poll(self, timeout_ms: float, max_records: int) -> dict[TopicPartition, list[Columns]]:
+        """Records that have come, in columns, ``max_records`` at most; waits up to ``timeout_ms`` for the first."""
         self._raise_errors()
         found = self._consumer.consume(1, timeout_ms / 1000 + _OVER_S)  # it would wait for all that it is asked for
-        if found:
-            found += self._consumer.consume(self._records, 0)
-        good = [message for message in found if message.error() is None]
-        polled = {at: [self._columns(at, messages)] for at, messages in self._wanted(_by_partition(good)).items()}
-        if len(good) < len(found):  # ends count from behind the messages before them
-            self._errors = self._noted([message for message in found if message.error() is not None])
+        if found and max_records > 1:
+            found += self._consumer.consume(max_records - 1, 0)
+        errors = [message for message in found if message.error() is not None]
+        good = [message for message in found if message.error() is None] if errors else found
+        several = len({at.topic for at in self._next}) > 1
+        rows = self._wanted(_by_partition(good, several))
+        polled = {at: [self._columns(at, messages)] for at, messages in rows.items()}
+        if errors:  # ends count from behind the messages before them
+            self._errors = self._noted(errors)
         if not polled:
             self._raise_errors()
         return polled
@@ -327,14 +330,20 @@ def columns(messages: Sequence[Message]) -> Columns:
     )
 
 
-def _by_partition(messages: list[Message]) -> Rows:
-    places = list(zip(map(Message.topic, messages), map(Message.partition, messages), strict=True))
-    if len(set(places)) <= 1:
-        return {TopicPartition(*place): messages for place in places[:1]}
-    found: dict[tuple[str, int], list[Message]] = {}
-    for place, message in zip(places, messages, strict=True):
-        found.setdefault(place, []).append(message)
-    return {TopicPartition(*place): own for place, own in found.items()}
+def _by_partition(messages: list[Message], several: bool) -> Rows:
+    """Messages by partition; they come in runs. ``several`` = of more topics than one: their names cost time."""
+    if not messages:
+        return {}
+    numbers = np.fromiter(map(Message.partition, messages), np.int64, len(messages))
+    ends = numbers[1:] != numbers[:-1]
+    if several:
+        topics = list(map(Message.topic, messages))
+        ends |= np.array([one != other for one, other in pairwise(topics)], bool)
+    stops = [*(np.flatnonzero(ends) + 1).tolist(), len(messages)]
+    found: dict[TopicPartition, list[Message]] = {}
+    for start, stop in pairwise([0, *stops]):
+        found.setdefault(_at(messages[start]), []).extend(messages[start:stop])
+    return found
 
 
 def _ats(places: Iterable[Place]) -> list[TopicPartition]:

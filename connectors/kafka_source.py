@@ -36,6 +36,7 @@ from connectors.source import SourceError
 QUIET = 2 * SECOND  # without a record for so long: ask the brokers for the ends, which tells whether they are there
 SILENT = 3 * SECOND  # without an answer for so long: say so
 AGAIN = SECOND  # between two questions to silent brokers: meanwhile other sources are not kept waiting
+FIRST = 100  # records of the first poll: nobody knows yet how many readings each brings
 RETRY = 5 * SECOND  # until dead letters that could not be written are tried again
 UNASSIGNED = 10 * SECOND  # without a partition for so long: say so
 ASK_MS = 250.0  # how long a question to the brokers may take, beyond an idle fetch before it
@@ -52,7 +53,7 @@ _DEFAULTS: Settings = {
     "reconnect_backoff_max_ms": 1_000,
     "metadata_max_age_ms": 30_000,  # how long a new topic or partition may go unseen
     "fetch_max_wait_ms": 100,  # a broker answers one question at a time: others wait behind an idle fetch
-    "max_poll_records": 5_000,  # about 50 ms of unpacking: a turn must stay well within the budget
+    "max_poll_records": 10_000,  # readings, really: a turn must stay well within the budget
     "partition_assignment_strategy": [CooperativeStickyAssignor],
     "metrics_enabled": False,
 }
@@ -98,6 +99,8 @@ class KafkaSource:
         self._clock = clock
         self._consumer: KafkaConsumer | None = None
         self._unpacking = Unpacking()
+        self._most = settings["max_poll_records"]
+        self._records = min(self._most, FIRST)
         self._heard = clock.now()  # when a broker last answered
         self._asked = 0  # when the brokers were last asked without need
         self._assigned = self._heard  # when there last was a partition to read
@@ -127,6 +130,7 @@ class KafkaSource:
         self._batch.count("lost", self._assignment.take_lost())
         self._batch.count("unpacked_singly", self._unpacking.take_singly())
         batch = self._batch.built(polled, ended, self._parts(), now)
+        self._note_size(len(batch), sum(len(columns) for _, columns in polled.values()))
         self._hold_back(consumer, now)
         silent = now - self._heard > SILENT  # nobody knows then where partitions end, and time must not close windows
         return replace(batch, at_end=()) if silent else batch
@@ -234,7 +238,7 @@ class KafkaSource:
     def _fetched(self, consumer: KafkaConsumer, until: int) -> Records:
         left_ms = max(1.0, (until - self._clock.now()) / 1e6)
         try:
-            polled = consumer.poll(timeout_ms=_wait_ms(consumer, left_ms))
+            polled = consumer.poll(timeout_ms=_wait_ms(consumer, left_ms), max_records=self._records)
         except NoOffsetForPartitionError:
             return {}  # Assignment places what is new
         except (OffsetOutOfRangeError, LogTruncationError) as error:
@@ -250,6 +254,11 @@ class KafkaSource:
         self._trouble = None
         parts = self._assignment.parts
         return {parts[at].number: (parts[at], of_poll(found)) for at, found in polled.items() if at in parts}
+
+    def _note_size(self, readings: int, records: int) -> None:
+        """Ask for fewer records where each brings many readings, so that a turn stays as short."""
+        if records:
+            self._records = max(1, min(self._most, round(self._most * records / max(1, readings))))
 
     def _misplaced(self, error: OffsetOutOfRangeError | LogTruncationError) -> None:
         """Retention or an unclean election took the offset away under the consumer."""
