@@ -332,6 +332,19 @@ def test_mail_goes_over_tls_and_after_a_log_in(authority: tuple[trustme.CA, str]
     assert server.encrypted == [True]
 
 
+def test_on_its_own_port_tls_is_spoken_from_the_start(
+    authority: tuple[trustme.CA, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = MailServer(at_once=server_tls(authority[0]))
+    monkeypatch.setattr("connectors.mail.SMTPS_PORT", server.port)
+    try:
+        mail(server, require_tls=True, tls=Tls(authority[1])).send([notification()])
+        assert refused(lambda: mail(server).send([notification()])).reason == "unreachable"
+    finally:
+        server.close()
+    assert server.encrypted == [True]
+
+
 @pytest.mark.parametrize(
     ("answer", "reason", "tries"), [("451 later", "server_error", None), ("554 never", "refused", 1)]
 )
