@@ -32,6 +32,7 @@ ConfigFile = Annotated[str | None, typer.Option("-c", "--config", help="Configur
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Override one key: a.b=c. May be repeated.")]
 Output = Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="For people, or for programs.")]
 Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only of this reason. May be repeated.")]
+Url = Annotated[str, typer.Option("--url", help="Where the running heed is; HEED_URL too.", envvar="HEED_URL")]
 ModelFolder = Annotated[str | None, typer.Argument(help="A model's folder; the shipped one by default.")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="The least level of log lines.")
@@ -60,7 +61,7 @@ def _fails_well(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _exit_code(error: Exception) -> int | None:
     kinds = {
-        "ConfigError": CONFIG, "ModelError": CONFIG, "RefusedError": CONFIG, "SourceError": UNAVAILABLE,
+        "ConfigError": CONFIG, "ModelError": CONFIG, "UnusableError": CONFIG, "SourceError": UNAVAILABLE,
         "WebError": UNAVAILABLE, "SinkError": IO, "StoreError": IO,
     }  # fmt: skip
     found = next((kinds[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in kinds), None)
@@ -164,6 +165,40 @@ def record(
     span = None if duration is None else _usage(parse_duration, duration)
     files = None if rotate is None else _usage(rotation, rotate)
     raise typer.Exit(run_record(RecordOptions(config, out, span, files, sets or ())))
+
+
+@app.command()
+@_fails_well
+def top(
+    url: Url = "http://127.0.0.1:8321",
+    sort: Annotated[Literal["score", "weight", "age", "name"], typer.Option(help="Which stand first.")] = "score",
+    group: Annotated[str | None, typer.Option(help="Streams of this group alone.")] = None,
+    rows: Annotated[int, typer.Option(min=1, max=10_000, help="How many streams.")] = 15,
+    every: Annotated[str, typer.Option(help="Time between two looks.")] = "1s",
+    once: Annotated[bool, typer.Option("--once", help="Show it once and end, as where there is no terminal.")] = False,
+    output: Output = "table",
+) -> None:
+    """Watch a running heed: state, lag, coverage, alerts, groups and streams."""
+    from stream.app.top import TopOptions, run_top
+    from stream.durations import parse_duration
+
+    raise typer.Exit(run_top(TopOptions(url, _usage(parse_duration, every), sort, group, rows, once, output)))
+
+
+@app.command()
+@_fails_well
+def tap(
+    stream: Annotated[str, typer.Argument(help="Name of the stream, as it is.")],
+    url: Url = "http://127.0.0.1:8321",
+    every: Annotated[str, typer.Option(help="Time between two looks.")] = "200ms",
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many steps.")] = None,
+    output: Output = "table",
+) -> None:
+    """Follow one stream of a running heed: value, score, weight and outcome of every step."""
+    from stream.app.tap import tap as tapped
+    from stream.durations import parse_duration
+
+    raise typer.Exit(tapped(url, stream, _usage(parse_duration, every), count, output))
 
 
 @app.command()
@@ -285,7 +320,9 @@ def model_export(
 def bench_speed(
     streams: Annotated[int, typer.Option(min=1)] = 10_000,
     steps: Annotated[int, typer.Option(min=120)] = 600,
-    part: Annotated[Literal["all", "replay", "memory", "peer", "lag"], typer.Option(help="What to measure.")] = "all",
+    part: Annotated[
+        Literal["all", "replay", "memory", "peer", "lag", "kafka", "latency"], typer.Option(help="What to measure.")
+    ] = "all",
     output: Output = "table",
 ) -> None:
     """Times real time of the whole loop, the share of each stage, and memory per stream."""

@@ -25,6 +25,7 @@ LAZY_BENCH = "stream/cli.py imports benchmarks."  # `heed bench` comes with the 
 # A library that only some files may import: their paths, as patterns of the whole path.
 ONLY_IN = {
     "kafka": r"connectors/kafka\w*\.py",
+    "confluent_kafka": r"connectors/kafka_confluent\.py",
     "onnxruntime": r"models/scorer\.py",
     "torch": r"models/(attention|weight|train|export|dataset|quality)\.py",
     "onnx": r"models/export\.py",
