@@ -249,8 +249,14 @@ def test_it_is_known_which_messages_went_through_before_one_failed(web: WebServe
 def test_every_member_of_a_cluster_is_told_and_one_is_enough(web: WebServer) -> None:
     other, away = WebServer(), f"http://127.0.0.1:{free_port()}"
     try:
-        alertmanager(web.url, away, other.url).send([notification()])
+        box = Outbox({"am": (sink := alertmanager(web.url, away, other.url))})
+        box.put([Letter(1, "am", notification())])
+        assert eventually(lambda: box.counts()["am"].delivered == 1)
         assert len(web.posts) == len(other.posts) == 1
+        assert box.problems() == {"am": sink.complaint}
+        assert away in sink.complaint
+        assert sink.complaint.endswith("the others took it")
+        assert box.close()
         web.script, other.script = [Answer(400)], [Answer(400)]
         error = refused(lambda: alertmanager(web.url, away, other.url).send([notification()]))
         assert error.tries is None, "one of them may still take it"
