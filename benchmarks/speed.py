@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from benchmarks import lag, replaying
+from benchmarks import kafka, lag, latency, replaying
 from benchmarks.child import measured
 from benchmarks.recordings import record
 
-Part = Literal["all", "replay", "memory", "peer", "lag"]
+Part = Literal["all", "replay", "memory", "peer", "lag", "kafka", "latency"]  # all = what needs no broker
 TARGETS = {"sentinel": 40.0, "model": 5.0, "full": 4096, "lean": 2253}  # times real time; bytes a stream
 _MODEL_SHARE = 4  # runs with the model get this part of the steps
 _LEAST_STEPS = 64
@@ -28,7 +28,8 @@ _MEMORY_STEPS = 192
 def bench(streams: int, steps: int, part: Part, output: Literal["table", "json"]) -> None:
     """Measure ``part`` with ``streams`` streams over ``steps`` steps: each figure in a process of its own, on one core.
 
-    Prints a table, or JSON with the keys machine, streams, steps, and replay, memory, peers as asked for.
+    Prints a table, or JSON with the keys machine, streams, steps, and replay, memory, peers, lag, kafka, latency
+    as asked for.
     """
     found: dict[str, Any] = {"machine": machine(), "streams": streams, "steps": steps}
     if part in ("all", "replay", "peer"):
@@ -39,6 +40,10 @@ def bench(streams: int, steps: int, part: Part, output: Literal["table", "json"]
         found["peers"] = peers(streams, found["replay"])
     if part == "lag":
         found["lag"] = lag.measure()
+    if part == "kafka":
+        found["kafka"] = kafka.figures(streams, max(60, steps // _MODEL_SHARE))
+    if part == "latency":
+        found["latency"] = latency.figures()
     if output == "json":
         print(json.dumps(found, indent=2))  # noqa: T201 - data goes to standard output
         return
@@ -107,6 +112,10 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     for each in found.get("memory", ()):
         yield _remembered(each)
     yield from _peered(found.get("peers"))
+    if "kafka" in found:
+        yield from kafka.lines(found["kafka"])
+    if "latency" in found:
+        yield from latency.lines(found["latency"])
     for run in found.get("lag", ()):
         told = _against(1.0, run["p99_of_budget"] <= 1.0, "at most")
         yield (

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
+from connectors.jsontext import written
 from connectors.kafka_client import Opening, Settings, producer_settings
 from connectors.kafka_dead_letters import TRUNCATED, close_now, outcome
 from connectors.sink import SinkError
@@ -85,20 +85,22 @@ class KafkaSink:
         """What became of each: None, or the error."""
         if self._producer is None:
             self._producer = Opening().producer(self._settings)
-        sent = [self._start(self._producer, message) for message in messages]
+        values = [
+            written(_told(message), self.name) for message in messages
+        ]  # all or none, before the first is under way
+        sent = [self._start(self._producer, *each) for each in zip(messages, values, strict=True)]
         with suppress(KafkaError):  # each future tells for itself
             self._producer.flush(self._timeout_s)
         return [outcome(future, self._timeout_s) for future in sent]
 
-    def _start(self, producer: KafkaProducer, message: Message) -> object:
+    def _start(self, producer: KafkaProducer, message: Message, value: bytes) -> object:
         whole = message.get(TRUNCATED)
-        told = {name: value for name, value in message.items() if name != TRUNCATED}
         cut = [] if whole is None else [(TRUNCATED, str(whole).encode())]
         try:
             return producer.send(
                 self._topic,
                 key=str(message.get("fingerprint", "")).encode(),
-                value=msgspec.json.encode(told),
+                value=value,
                 headers=[*cloud_headers(message), *cut],
             )
         except MessageSizeTooLargeError as error:
@@ -110,9 +112,14 @@ class KafkaSink:
             close_now(producer)
 
 
+def _told(message: Message) -> Message:
+    """The message without what is only for its headers."""
+    return {name: value for name, value in message.items() if name != TRUNCATED}
+
+
 def _shortened(message: Message) -> list[Message]:
     """Less and less of it, with the bytes of the whole beside."""
-    whole = len(msgspec.json.encode(message))
+    whole = len(written(message))
     return [
         {TRUNCATED: whole, **{name: message[name] for name in names if name in message}} for names in (_BRIEF, _BARE)
     ]

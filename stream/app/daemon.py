@@ -20,7 +20,7 @@ from stream import __version__
 from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of
 from stream.app.publish import Publisher, publisher
 from stream.app.record import recorder_to
-from stream.app.sinks import sinks_of
+from stream.app.sinks import outbox_of
 from stream.app.sources import problems_of, sources_of
 from stream.log import get, setup
 from stream.loop import Loop, Message
@@ -75,7 +75,7 @@ def tell_end(daemon: Daemon) -> None:
     counts, came = daemon.monitor.parts.windows.counts, daemon.monitor.source_counts
     about: dict[str, object] = {"undecodable": came.get("undecodable", 0)}
     about |= {name: n for name in UNUSED if (n := counts.get(name, 0) or came.get(name, 0))}
-    waiting = {name: left for name, (_, _, left) in daemon.outbox.counts().items() if left}
+    waiting = {name: each.waiting for name, each in daemon.outbox.counts().items() if each.waiting}
     about |= {"undelivered": waiting} if waiting else {}
     get().info("daemon.stopped", **{name: summary[name] for name in told}, **about)
 
@@ -107,7 +107,7 @@ class Daemon:
         self.scorer = scorer_of(settings)
         rules = rules_of(settings, Path(options.config) if options.config else None)
         store = self._store(options)
-        self.outbox = Outbox(sinks_of(settings))
+        self.outbox = outbox_of(settings)
         scorer = None if self.scorer is None else wrap(self.scorer)
         world, recorder = self.world, None
         if options.record:
@@ -138,8 +138,8 @@ class Daemon:
     def _keeper(self, store: Store | None) -> Durable | Passing:
         if store is None:
             return Passing(self.outbox)
-        state = self.settings.state
-        return Durable(store, self.monitor, self.world.partitions, self.outbox, state.commit, state.checkpoint)
+        state, most = self.settings.state, (self.settings.outbox.messages, self.settings.outbox.bytes)
+        return Durable(store, self.monitor, self.world.partitions, self.outbox, state.commit, state.checkpoint, most)
 
     def catch_signals(self) -> None:
         """SIGTERM and SIGINT end the run in order; SIGHUP is not a reason to die."""
@@ -198,6 +198,7 @@ class Watch:
         self._sources, self._outbox, self._counts = sources, outbox, counts
         self._lost = counts.get("lost", 0)
         self._told: dict[tuple[str, str], bool] = {}
+        self._remarked: set[str] = set()
         self._complained: dict[str, int] = {}  # by source: when a line that is no reading was last told of, ns
 
     def look(self, now: int) -> None:
@@ -208,6 +209,9 @@ class Watch:
             get().warning("reading.lost", records=lost - self._lost)
             self._lost = lost
         for name, source in self._sources.items():
+            if (remark := getattr(source, "remark", None)) and name not in self._remarked:
+                self._remarked.add(name)
+                get().warning("source.slowed", name=name, reason=remark)
             take: Callable[[], list[Any]] | None = getattr(source, "take_bad", None)
             if take is not None and (bad := take()) and now - self._complained.get(name, 0) >= MINUTE:
                 self._complained[name] = now

@@ -150,8 +150,10 @@ class Publisher:
             model_errors=monitor.model_errors,
             rule_evaluations=parts.alerts.evaluations,
             rule_unknown=parts.alerts.unknown,
+            alerts_left_out=parts.alerts.left_out,
             alerts={(name, state): n for name, of in parts.alerts.counts().items() for state, n in of.items()},
             notifications=self._outbox.counts(),
+            now=self._published,
             build=self._build(),
             late=counts["late"],
             future=counts["future"],
@@ -160,6 +162,7 @@ class Publisher:
             not_finite=counts["not_finite"],
             refused=counts["refused"],
             lost=monitor.source_counts.get("lost", 0),
+            unpacked_singly=monitor.source_counts.get("unpacked_singly", 0),
         )
 
     def _records(self) -> dict[str, int]:
