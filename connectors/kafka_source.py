@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -11,8 +11,10 @@ from typing import Any
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
+    AuthorizationError,
     CorruptRecordError,
     FencedInstanceIdError,
+    KafkaConfigurationError,
     KafkaError,
     LogTruncationError,
     NoOffsetForPartitionError,
@@ -24,12 +26,12 @@ from connectors.batch import SECOND, Batch, PartitionTable
 from connectors.clock import Clock
 from connectors.kafka_assignment import Assignment
 from connectors.kafka_batch import Codec, KafkaBatch, Records
-from connectors.kafka_client import Settings, consumer_settings
+from connectors.kafka_client import Settings, consumer_settings, said
 from connectors.kafka_connection import Connection
-from connectors.kafka_dead_letters import DeadLetters, Letter
-from connectors.kafka_partitions import LETTERS, Partition, balance, parsed
+from connectors.kafka_dead_letters import DeadLetters, Letter, letter_topic
+from connectors.kafka_partitions import LETTERS, Partition, balance, metadata_of, parsed
 from connectors.kafka_quirks import fenced, joining, make_no_topics, unpark, unreadable
-from connectors.source import SourceError
+from connectors.source import SourceError, UnusableError
 
 QUIET = 2 * SECOND  # without a record for so long: ask the brokers for the ends, which tells whether they are there
 SILENT = 3 * SECOND  # without an answer for so long: say so
@@ -61,8 +63,8 @@ class KafkaSource:
 
     Reads on from where ``seek`` said; else from the group's committed offset, else as ``auto.offset.reset`` says.
     Messages that can't be decoded go to ``dead_letter`` (default ``<group.id>.dlq``). ``instance`` makes it a static
-    member unless ``client`` names one. Raises ValueError where settings make no sense; while no broker answers,
-    polls are empty and ``problem`` says so.
+    member unless ``client`` names one. ``seed`` and ``learning``: see Assignment. Raises ValueError where settings make
+    no sense; while no broker answers, polls are empty and ``problem`` says so.
     """
 
     def __init__(
@@ -75,14 +77,16 @@ class KafkaSource:
         pattern: str | None = None,
         dead_letter: str | None = None,
         instance: str | None = None,
+        seed: int = 0,
+        learning: Callable[[int], None] = lambda until: None,
     ) -> None:
         if bool(topics) == bool(pattern):
             raise ValueError("write either topics or a pattern")
         self._topics, self._pattern = list(topics), _checked_pattern(pattern)
         settings = {**_DEFAULTS, "group_instance_id": instance, **consumer_settings(client)}
         self._servers = ",".join(settings["bootstrap_servers"])
-        self._letters = DeadLetters(_letter_topic(dead_letter, settings["group_id"]), client)
-        self._assignment = Assignment(partitions, settings["auto_offset_reset"])
+        self._letters = DeadLetters(letter_topic(dead_letter, settings["group_id"]), client)
+        self._assignment = Assignment(partitions, settings["auto_offset_reset"], seed, learning)
         self._connection = Connection({**settings, **_FIXED})
         self._ask_ms = ASK_MS + settings["fetch_max_wait_ms"]
         self._batch = KafkaBatch(codec, self._letters)
@@ -92,6 +96,7 @@ class KafkaSource:
         self._asked = 0  # when the brokers were last asked without need
         self._assigned = self._heard  # when there last was a partition to read
         self._trouble: str | None = None  # what the client last complained of
+        self._refused: str | None = None  # why the broker does not let the group say how far it is
         self._closed = False
 
     def poll(self, until: int) -> Batch:
@@ -130,7 +135,7 @@ class KafkaSource:
         for text, offset in positions.items():
             at = parsed(text)
             part = self._assignment.parts.get(at) if at is not None else None
-            if part is not None and part.placed and offset != part.committed:
+            if part is not None and part.placed and offset != part.committed and offset >= part.floor:
                 part.told = offset
                 offsets[part.at] = offset
         if self._consumer is not None and offsets:
@@ -146,13 +151,14 @@ class KafkaSource:
         """What keeps readings from coming, for people; None = nothing."""
         silent = self._clock.now() - self._heard
         if self._consumer is None or silent > SILENT:
-            return f"no broker of {self._servers} answers since {silent // SECOND} s"
+            why = f": {trouble}" if (trouble := self._connection.trouble) else ""
+            return f"no broker of {self._servers} answers since {silent // SECOND} s{why}"
         unassigned = self._clock.now() - self._assigned
         if unassigned > UNASSIGNED:
             what = ", ".join(self._topics) or f"topics like {self._pattern}"
             return f"no partition of {what} to read since {unassigned // SECOND} s: does it exist, do others read it?"
         held = any(LETTERS in part.waits for part in self._parts())
-        return self._trouble or (self._letters.problem if held else None)
+        return self._trouble or self._refused or (self._letters.problem if held else None)
 
     def lag(self) -> dict[str, int]:
         """Records behind, by partition, as far as known."""
@@ -174,8 +180,11 @@ class KafkaSource:
         if self._consumer is None and not self._closed:
             try:
                 consumer = self._connection.wait((until - self._clock.now()) / SECOND)
-            except (KafkaError, OSError, ValueError) as error:
-                raise SourceError(f"Kafka at {self._servers}: {error}") from error
+            except (KafkaError, OSError) as error:
+                kind = UnusableError if isinstance(error, KafkaConfigurationError) else SourceError
+                raise kind(f"Kafka at {self._servers}: {error}") from error
+            except Exception as error:
+                raise UnusableError(f"Kafka at {self._servers}: {error}") from error
             if consumer is not None:
                 self._subscribe(consumer)
         return None if self._closed else self._consumer
@@ -197,7 +206,7 @@ class KafkaSource:
             if self._assignment.place(self._ask_ms, now):
                 self._heard = now
         except KafkaError as error:
-            self._trouble = _told(error)
+            self._trouble = said(error)
         for part in parts:
             if LETTERS in part.waits and 0 < part.retry <= now:
                 part.wait(LETTERS, False)
@@ -244,11 +253,11 @@ class KafkaSource:
         corrupt = isinstance(error, CorruptRecordError) or not isinstance(error, KafkaError)
         found = unreadable(consumer) if corrupt else None
         if found is None:
-            self._trouble = _told(error)
+            self._trouble = said(error)
             self._clock.wait(min(until, self._clock.now() + SECOND // 5))
             return
         at, offset = found
-        letter = Letter(at.topic, at.partition, offset, None, None, (), -1, "unreadable", _told(error))
+        letter = Letter(at.topic, at.partition, offset, None, None, (), -1, "unreadable", said(error))
         if at in self._assignment.parts:
             self._batch.step_over(self._assignment.parts[at], letter)
             consumer.seek(at, self._assignment.parts[at].position)
@@ -291,18 +300,25 @@ class KafkaSource:
 
     def _tell(self, consumer: KafkaConsumer, offsets: Mapping[TopicPartition, int]) -> None:
         try:
-            consumer.commit_async({at: _offset(offset) for at, offset in offsets.items()}, callback=self._taken)
+            parts = self._assignment.parts
+            told = {
+                at: OffsetAndMetadata(offset, metadata_of(parts[at], self._clock.now()), -1)
+                for at, offset in offsets.items()
+            }
+            consumer.commit_async(told, callback=self._taken)
         except KafkaError as error:
-            self._trouble = _told(error)
+            self._trouble = said(error)
 
     def _taken(self, offsets: Mapping[TopicPartition, OffsetAndMetadata], answer: object) -> None:
         """Called by the client, within a poll, when the broker has answered a commit."""
+        self._refused = said(answer) if isinstance(answer, AuthorizationError) else None
         for at, committed in offsets.items():
             if not isinstance(answer, Exception) and at in self._assignment.parts:
                 self._assignment.parts[at].committed = committed.offset
 
     def _tell_last(self) -> None:
-        offsets = {part.at: _offset(part.told) for part in self._parts() if part.told not in (-1, part.committed)}
+        parts = [part for part in self._parts() if part.told not in (-1, part.committed)]
+        offsets = {part.at: OffsetAndMetadata(part.told, metadata_of(part, self._clock.now()), -1) for part in parts}
         if self._consumer is not None and offsets:
             with suppress(KafkaError):  # the state keeps its own positions; the broker's are a courtesy
                 self._consumer.commit(offsets, timeout_ms=CLOSE_MS)
@@ -330,24 +346,9 @@ def _double(consumer: KafkaConsumer) -> str:
     return f"another process reads as the same member {member!r} of the group {group!r}"
 
 
-def _offset(offset: int) -> OffsetAndMetadata:
-    return OffsetAndMetadata(offset, "", -1)
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:300]
-
-
 def _checked_pattern(pattern: str | None) -> str | None:
     try:
         re.compile(pattern or "")
     except re.error as error:
         raise ValueError(f"pattern {pattern!r} is not a regular expression: {error}") from error
     return pattern
-
-
-def _letter_topic(named: str | None, group: str) -> str:
-    topic = named or re.sub(r"[^a-zA-Z0-9._-]", "_", group)[:245] + ".dlq"
-    if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", topic):
-        raise ValueError(f"dead_letter {topic!r} is no name for a topic: letters, digits, . _ - only")
-    return topic

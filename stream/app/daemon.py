@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from stream import __version__
 from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of
 from stream.app.publish import Publisher, publisher
 from stream.app.record import recorder_to
-from stream.app.sinks import sinks_of
+from stream.app.sinks import outbox_of
 from stream.app.sources import problems_of, sources_of
 from stream.log import get, setup
 from stream.loop import Loop, Message
@@ -31,6 +32,7 @@ from stream.turn import Told
 
 SOFTWARE = 70  # exit code: a fault in heed itself
 MINUTE = 60_000_000_000  # ns
+SUPERVISOR = "HEED_SUPERVISOR"  # in the environment of a worker: the process id of the one that started it
 POLL = 250_000_000  # ns a poll waits at most
 
 
@@ -73,7 +75,7 @@ def tell_end(daemon: Daemon) -> None:
     counts, came = daemon.monitor.parts.windows.counts, daemon.monitor.source_counts
     about: dict[str, object] = {"undecodable": came.get("undecodable", 0)}
     about |= {name: n for name in UNUSED if (n := counts.get(name, 0) or came.get(name, 0))}
-    waiting = {name: left for name, (_, _, left) in daemon.outbox.counts().items() if left}
+    waiting = {name: each.waiting for name, each in daemon.outbox.counts().items() if each.waiting}
     about |= {"undelivered": waiting} if waiting else {}
     get().info("daemon.stopped", **{name: summary[name] for name in told}, **about)
 
@@ -105,7 +107,7 @@ class Daemon:
         self.scorer = scorer_of(settings)
         rules = rules_of(settings, Path(options.config) if options.config else None)
         store = self._store(options)
-        self.outbox = Outbox(sinks_of(settings))
+        self.outbox = outbox_of(settings)
         scorer = None if self.scorer is None else wrap(self.scorer)
         world, recorder = self.world, None
         if options.record:
@@ -114,7 +116,9 @@ class Daemon:
         self.monitor = monitor_of(settings, world, rules, scorer, Cost())
         self.keeper = self._keeper(store)
         positions = self.keeper.restore()
-        self.source, self.sources = sources_of(settings, self.world, _instance(store) if store else None)
+        self.source, self.sources = sources_of(
+            settings, self.world, _instance(store) if store else None, self.monitor.learn_until
+        )
         stack.callback(self.source.close)
         self.source.seek(positions)
         self.keeper.attach(self.source)
@@ -124,7 +128,7 @@ class Daemon:
         tell = _and_show(teller(self.world.table, self.scorer), board)
         self.loop = Loop(
             self.monitor, self.source, clock, self.world.partitions, self.keeper, tell, POLL, recorder,
-            (board.publish, _Watch(self.sources, self.outbox).look),
+            (board.publish, Watch(self.sources, self.outbox, self.monitor.source_counts).look),
         )  # fmt: skip
 
     def _store(self, options: RunOptions) -> Store | None:
@@ -134,8 +138,8 @@ class Daemon:
     def _keeper(self, store: Store | None) -> Durable | Passing:
         if store is None:
             return Passing(self.outbox)
-        state = self.settings.state
-        return Durable(store, self.monitor, self.world.partitions, self.outbox, state.commit, state.checkpoint)
+        state, most = self.settings.state, (self.settings.outbox.messages, self.settings.outbox.bytes)
+        return Durable(store, self.monitor, self.world.partitions, self.outbox, state.commit, state.checkpoint, most)
 
     def catch_signals(self) -> None:
         """SIGTERM and SIGINT end the run in order; SIGHUP is not a reason to die."""
@@ -151,11 +155,17 @@ class Daemon:
     def run(self) -> None:
         """Turns until the end; then commit, deliver, close."""
         try:
-            self.loop.run(lambda: self.stopping)
+            self.loop.run(lambda: self.stopping or _orphaned())
         finally:
             get().info("daemon.draining")
             self._board.draining()
             self.keeper.close(self.world.clock.now(), self.loop.progress, not self.loop.midway)
+
+
+def _orphaned() -> bool:
+    """A worker whose supervisor is gone: nobody would stop it, and the next supervisor's would stand beside it."""
+    supervisor = os.environ.get(SUPERVISOR)
+    return supervisor is not None and os.getppid() != int(supervisor)
 
 
 def _and_show(tell: Callable[[Told], Message], board: Publisher) -> Callable[[Told], Message]:
@@ -181,11 +191,12 @@ def _instance(store: Store) -> str:
     return f"heed-{known}"
 
 
-class _Watch:
+class Watch:
     """Tells the log when a source or a sink can't be reached, and when it can again, and of lines it can't use."""
 
-    def __init__(self, sources: dict[str, Source], outbox: Outbox) -> None:
-        self._sources, self._outbox = sources, outbox
+    def __init__(self, sources: dict[str, Source], outbox: Outbox, counts: Mapping[str, int]) -> None:
+        self._sources, self._outbox, self._counts = sources, outbox, counts
+        self._lost = counts.get("lost", 0)
         self._told: dict[tuple[str, str], bool] = {}
         self._complained: dict[str, int] = {}  # by source: when a line that is no reading was last told of, ns
 
@@ -193,6 +204,9 @@ class _Watch:
         """After a turn."""
         self._tell("source", problems_of(self._sources), list(self._sources))
         self._tell("sink", self._outbox.problems(), self._outbox.sinks)
+        if (lost := self._counts.get("lost", 0)) > self._lost:
+            get().warning("reading.lost", records=lost - self._lost)
+            self._lost = lost
         for name, source in self._sources.items():
             take: Callable[[], list[Any]] | None = getattr(source, "take_bad", None)
             if take is not None and (bad := take()) and now - self._complained.get(name, 0) >= MINUTE:

@@ -153,6 +153,7 @@ class Publisher:
             alerts_left_out=parts.alerts.left_out,
             alerts={(name, state): n for name, of in parts.alerts.counts().items() for state, n in of.items()},
             notifications=self._outbox.counts(),
+            now=self._published,
             build=self._build(),
             late=counts["late"],
             future=counts["future"],

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from connectors.clock import ReplayClock
-from connectors.codec import JsonCodec
+from connectors.codec import Codec, Format
 from connectors.file import FileSource, StdinSource
 from connectors.replay import ReplaySource
 from connectors.source import Merged, Source, SourceError
@@ -22,30 +22,35 @@ from stream.settings import StdinSource as StdinSettings
 from stream.settings import SyntheticSource as SyntheticSettings
 
 
-def sources_of(settings: Settings, world: World, instance: str | None) -> tuple[Source, dict[str, Source]]:
+def sources_of(
+    settings: Settings, world: World, instance: str | None, learning: Callable[[int], None] = lambda until: None
+) -> tuple[Source, dict[str, Source]]:
     """What the loop polls, and each source by its name.
 
-    ``instance`` is what tells this process from others in a Kafka group. Raises ConfigError, SourceError.
+    ``instance`` is what tells this process from others in a Kafka group; ``learning`` is told the event time (ns) up to
+    which what comes is history to learn from. Raises ConfigError, SourceError.
     """
     made: dict[str, Source] = {}
     for number, (name, each) in enumerate(zip(names(settings.sources), settings.sources, strict=True)):
         try:
-            made[name] = _make(each, settings, world, None if instance is None else f"{instance}-{name}")
+            made[name] = _make(each, settings, world, None if instance is None else f"{instance}-{name}", learning)
         except ValueError as error:
             raise ConfigError([Problem(str(error), ("sources", number))]) from error
     found = list(made.values())
     return (found[0] if len(found) == 1 else Merged(found, world.clock)), made
 
 
-def _make(each: object, settings: Settings, world: World, instance: str | None) -> Source:
+def _make(
+    each: object, settings: Settings, world: World, instance: str | None, learning: Callable[[int], None]
+) -> Source:
     match each:
         case KafkaSettings():
-            return _kafka(each, settings, world, instance)
+            return _kafka(each, settings, world, instance, learning)
         case FileSettings():
-            decode = _codec(each, settings, world).decode
+            decode = _codec(each, _of_lines(each.format), settings, world).decode
             return FileSource(each.path, decode, world.partitions, world.clock, csv=each.format == "csv")
         case StdinSettings():
-            decode = _codec(each, settings, world).decode
+            decode = _codec(each, _of_lines(each.format), settings, world).decode
             return StdinSource(decode, world.partitions, world.clock, csv=each.format == "csv")
         case SyntheticSettings():
             return _synthetic(each, world)
@@ -54,20 +59,25 @@ def _make(each: object, settings: Settings, world: World, instance: str | None) 
     raise ValueError(f"no such source: {each!r}")
 
 
-def _codec(each: Decoded, settings: Settings, world: World) -> JsonCodec:
-    fields = each.fields.model_dump()
-    return JsonCodec(fields, each.time_unit, each.zone, world.table, settings.limits.message_bytes)
+def _of_lines(format: Format) -> Format:
+    """What the codec gets to see of a line: a row of CSV is an object by then."""
+    return "json" if format == "csv" else format
 
 
-def _kafka(each: KafkaSettings, settings: Settings, world: World, instance: str | None) -> Source:
+def _codec(each: Decoded, format: Format, settings: Settings, world: World, header: Sequence[str] = ()) -> Codec:
+    fields, limit = each.fields.model_dump(), settings.limits.message_bytes
+    return Codec(format, fields, each.time_unit, each.zone, world.table, limit, header)
+
+
+def _kafka(
+    each: KafkaSettings, settings: Settings, world: World, instance: str | None, learning: Callable[[int], None]
+) -> Source:
     from connectors.kafka_source import KafkaSource  # only those who read from Kafka pay for its import
 
-    if each.format != "json":
-        raise ValueError(f"format {each.format} can't be read from Kafka yet; json can")
-    codec = _codec(each, settings, world)
+    codec = _codec(each, each.format, settings, world, each.header)
     return KafkaSource(
         each.client_config(), codec, world.partitions, world.clock, each.topics, each.pattern, each.dead_letter_topic,
-        instance,
+        instance, settings.seed, learning,
     )  # fmt: skip
 
 

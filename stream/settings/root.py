@@ -111,6 +111,15 @@ class State(Section):
         return self
 
 
+class Outbox(Section):
+    """How much may wait for a sink that can't be reached before it is compacted."""
+
+    messages: Whole = Field(default=10_000, ge=1, le=10_000_000)
+    """Messages for one sink; beyond, a newer one about the same incident or alert stands for those before it."""
+    bytes: Size = by_default("64MiB")
+    """The same as a size."""
+
+
 class Server(Section):
     """The page, metrics and the HTTP interface."""
 
@@ -148,6 +157,8 @@ class Settings(Section):
     """Rule files or globs, relative to the configuration file; by default the built-in rules."""
     time_intervals: tuple[TimeInterval, ...] = ()
     """Named times, in Alertmanager's shape."""
+    seed: DurationOrZero = by_default("0s")
+    """How much of its topics' history heed learns from first when it starts without state of its own."""
     sinks: tuple[Sink, ...] = (ConsoleSink(),)
     """Where alert changes go as data; by default the console."""
     receivers: tuple[Receiver, ...] = ()
@@ -156,6 +167,8 @@ class Settings(Section):
     """Who is told of incidents, and how often."""
     state: State = State()
     """Where heed keeps what a restart must not lose."""
+    outbox: Outbox = Outbox()
+    """How much may wait for a sink that can't be reached before it is compacted."""
     server: Server = Server()
     """The page, metrics and the HTTP interface."""
     logging: Logging = Logging()

@@ -71,10 +71,15 @@ def _alert(message: Row) -> dict[str, Any]:
 
 
 def streams(
-    snapshot: Snapshot, limit: int = ROWS, sort: str = "score", group: str | None = None, q: str | None = None
+    snapshot: Snapshot,
+    limit: int = ROWS,
+    sort: str = "score",
+    group: str | None = None,
+    q: str | None = None,
+    stream: str | None = None,
 ) -> dict[str, Any]:
     """The first streams by a column, and how many there are to choose from."""
-    found = matching(snapshot.streams, group, q)
+    found = matching(snapshot.streams, group, q, stream)
     return {"streams": _rows(snapshot.streams, first(snapshot.streams, found, sort, limit)), "total": found.size}
 
 

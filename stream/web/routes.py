@@ -80,7 +80,7 @@ def _api(board: Board) -> list[Route]:
         _says("history", lambda: answers.history(board.history()), {}),
         _says("alerts", lambda **how: answers.alerts(board.latest(), **how), {"limit": rows}),
         _says("streams", lambda **how: answers.streams(board.latest(), **how),
-              {"limit": rows, "sort": one_of(*SORTS), "group": str, "q": str}),
+              {"limit": rows, "sort": one_of(*SORTS), "group": str, "q": str, "stream": str}),
         _says("coverage", lambda **how: answers.coverage(board.latest(), **how), {"limit": rows, "group": str}),
     ]  # fmt: skip
 
