@@ -17,7 +17,7 @@ from benchmarks import lag, replaying
 from benchmarks.child import measured
 from benchmarks.recordings import record
 
-Part = Literal["all", "replay", "memory", "peer", "lag"]
+Part = Literal["all", "replay", "memory", "peer", "lag", "decode"]
 TARGETS = {"sentinel": 40.0, "model": 5.0, "full": 4096, "lean": 2253}  # times real time; bytes a stream
 _MODEL_SHARE = 4  # runs with the model get this part of the steps
 _LEAST_STEPS = 64
@@ -28,7 +28,7 @@ _MEMORY_STEPS = 192
 def bench(streams: int, steps: int, part: Part, output: Literal["table", "json"]) -> None:
     """Measure ``part`` with ``streams`` streams over ``steps`` steps: each figure in a process of its own, on one core.
 
-    Prints a table, or JSON with the keys machine, streams, steps, and replay, memory, peers as asked for.
+    Prints a table, or JSON with the keys machine, streams, steps, and replay, memory, peers, lag, decode as asked for.
     """
     found: dict[str, Any] = {"machine": machine(), "streams": streams, "steps": steps}
     if part in ("all", "replay", "peer"):
@@ -37,6 +37,8 @@ def bench(streams: int, steps: int, part: Part, output: Literal["table", "json"]
         found["memory"] = memories()
     if part in ("all", "peer"):
         found["peers"] = peers(streams, found["replay"])
+    if part == "decode":
+        found["decode"] = measured("decode", streams=streams, seconds=2.0)["found"]
     if part == "lag":
         found["lag"] = lag.measure()
     if output == "json":
@@ -107,6 +109,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     for each in found.get("memory", ()):
         yield _remembered(each)
     yield from _peered(found.get("peers"))
+    yield from _decoded(found.get("decode", ()))
     for run in found.get("lag", ()):
         told = _against(1.0, run["p99_of_budget"] <= 1.0, "at most")
         yield (
@@ -137,6 +140,15 @@ def _remembered(each: Mapping[str, Any]) -> str:
 
 def _against(target: float, met: bool, bound: str) -> str:
     return f" ({bound} {target:,.0f}: {'met' if met else 'MISSED'})"
+
+
+def _decoded(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for each in found:
+        rate, naive = each["readings_per_second"], found[0]["readings_per_second"]
+        yield (
+            f"{each['name']}, {each['readings_per_message']:,} a message of {each['bytes_per_reading']:g} bytes each: "
+            f"{rate:,} readings a CPU second, {rate / naive:.2g} times the naive loop"
+        )
 
 
 def _peered(peers: Mapping[str, Any] | None) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import memory, peer, replaying, speed
+from benchmarks import decode, memory, peer, replaying, speed
 from benchmarks.child import MeasurementError, measured
 from benchmarks.recordings import record
 from connectors.batch import SECOND, PartitionTable, StreamTable
@@ -112,3 +112,10 @@ def test_the_table_and_the_json_tell_the_same(
     told = capsys.readouterr().out
     assert "7.5 times real time (at least 40: MISSED)" in told and "7.5 times real time (at least 5: met)" in told
     assert "someone: 50 readings a second" in told and "peer skipped: no one" in told
+
+
+def test_every_format_decodes_all_of_its_messages() -> None:
+    found = decode.measure(100, 0.01)["found"]
+    assert {each["format"] for each in found} == {"-", "json", "columns", "msgpack", "csv", "arrow"}
+    assert all(each["readings_per_second"] > 0 for each in found)
+    assert len(list(speed.lines({"machine": {}, "decode": found}))) == len(found) + 1
