@@ -73,7 +73,7 @@ class Alerts:
         if self._waiting:
             for slot in slots[~self._met[slots]].tolist():
                 for watch, row in self._waiting.pop(self._names.names[slot], []):
-                    watch.waiting -= row["state"] == STATES[FIRING]
+                    watch.await_row(row, -1)
                     watch.put(slot, row)
         self._met[slots] = True
 
@@ -188,7 +188,7 @@ class Alerts:
                 watch.limited.put(row["limited"])
             elif slot is None:
                 self._waiting.setdefault(row["stream"], []).append((watch, row))
-                watch.waiting += row["state"] == STATES[FIRING]
+                watch.await_row(row)
             else:
                 watch.put(slot, row)
         return orphans
@@ -208,5 +208,5 @@ class Alerts:
         resolved = [change.resolved(ts, reason) for change in self._fired_waiting()]
         self._waiting.clear()
         for watch in self._watches:
-            watch.waiting = 0
+            watch.waiting = [0, 0]
         return resolved
