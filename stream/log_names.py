@@ -12,6 +12,7 @@ LOG_NAMES: dict[str, str] = {
     "source.opened": "A source can be read.",
     "source.failed": "A source can't be read; it is tried again.",
     "source.recovered": "A source that had failed can be read again.",
+    "source.slowed": "A source is read in a way that takes more CPU than it should; `reason` says why.",
     "source.rebalanced": "Partitions were given to this process or taken from it.",
     "source.ended": "A source will bring nothing more.",
     "stream.expired": "Streams without readings for `windows.ttl` were forgotten.",

@@ -73,6 +73,7 @@ class Figures:
     not_finite: int = 0
     refused: int = 0
     lost: int = 0
+    unpacked_singly: int = 0
     dead_letters: Mapping[str, int] = field(default_factory=dict)  # by reason
     streams: Mapping[str, int] = field(default_factory=dict)  # by state: active, warmup, gap
     windows: Mapping[str, int] = field(default_factory=dict)  # by outcome; "due", their sum, is left out
@@ -146,6 +147,9 @@ METRICS: tuple[Described, ...] = (
     Described("heed_kafka_consumer_lag_records", "gauge", ("topic", "partition"),
               "Records that the broker holds and heed has not read yet.",
               lambda f: [((topic, str(number)), n) for (topic, number), n in f.kafka_lag.items()]),
+    Described("heed_kafka_unpacked_singly_total", "counter", (),
+              "Records that kafka-python had to unpack one by one: old formats, broken batches, or a version that "
+              "heed was not tried with.", lambda f: _one(f.unpacked_singly)),
     Described("heed_late_records_total", "counter", (),
               "Readings that came after their step was closed.", lambda f: _one(f.late)),
     Described("heed_unused_readings_total", "counter", ("reason",),

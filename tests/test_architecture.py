@@ -25,11 +25,12 @@ LAZY_BENCH = "stream/cli.py imports benchmarks."  # `heed bench` comes with the 
 # A library that only some files may import: their paths, as patterns of the whole path.
 ONLY_IN = {
     "kafka": r"connectors/kafka\w*\.py",
+    "confluent_kafka": r"connectors/kafka_confluent\.py",
     "onnxruntime": r"models/scorer\.py",
     "torch": r"models/(attention|weight|train|export|dataset|quality)\.py",
     "onnx": r"models/export\.py",
     "onnxscript": r"models/export\.py",
-    "pyarrow": r"connectors/(table|tablefile|cells|columnfile|partfile|recording|scores|arrowblock|arrowsize)\.py",
+    "pyarrow": r"connectors/(table|\w+file|cells|recording|scores|arrow\w+)\.py|benchmarks/decode\.py",
     "uvicorn": r"stream/web/server\.py",
     "starlette": r"stream/web/\w+\.py",
     "prometheus_client": r"stream/telemetry(_together)?\.py",

@@ -215,6 +215,7 @@ class Watch:
         self._sources, self._outbox, self._counts = sources, outbox, counts
         self._lost = counts.get("lost", 0)
         self._told: dict[tuple[str, str], bool] = {}
+        self._remarked: set[str] = set()
         self._complained: dict[str, int] = {}  # by source: when a line that is no reading was last told of, ns
 
     def look(self, now: int) -> None:
@@ -225,6 +226,9 @@ class Watch:
             get().warning("reading.lost", records=lost - self._lost)
             self._lost = lost
         for name, source in self._sources.items():
+            if (remark := getattr(source, "remark", None)) and name not in self._remarked:
+                self._remarked.add(name)
+                get().warning("source.slowed", name=name, reason=remark)
             take: Callable[[], list[Any]] | None = getattr(source, "take_bad", None)
             if take is not None and (bad := take()) and now - self._complained.get(name, 0) >= MINUTE:
                 self._complained[name] = now

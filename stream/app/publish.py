@@ -181,6 +181,7 @@ class Publisher:
             not_finite=counts["not_finite"],
             refused=counts["refused"],
             lost=monitor.source_counts.get("lost", 0),
+            unpacked_singly=monitor.source_counts.get("unpacked_singly", 0),
         )
 
     def _records(self) -> dict[str, int]:
