@@ -374,12 +374,12 @@ def bench_speed(
     streams: Annotated[int, typer.Option(min=1)] = 10_000,
     steps: Annotated[int, typer.Option(min=120)] = 600,
     part: Annotated[
-        Literal["all", "replay", "memory", "peer", "lag", "kafka", "latency", "rules"],
+        Literal["all", "replay", "memory", "peer", "lag", "kafka", "latency", "rules", "decode"],
         typer.Option(help="What to measure."),
     ] = "all",
     output: Output = "table",
 ) -> None:
-    """Times real time of the whole loop, the share of each stage, and memory per stream."""
+    """Times real time of the whole loop, the share of each stage, memory per stream, and formats of messages."""
     from benchmarks.speed import bench
 
     _set_up_log("warning")
