@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,8 +30,8 @@ _MEMORY_STEPS = 192
 def bench(streams: int, steps: int, part: Part, output: Literal["table", "json"]) -> None:
     """Measure ``part`` with ``streams`` streams over ``steps`` steps: each figure in a process of its own, on one core.
 
-    Prints a table, or JSON with the keys machine, streams, steps, and replay, memory, peers, lag, kafka, latency, rules,
-    decode as asked for.
+    Prints a table, or JSON with the keys machine, streams, steps, and what was asked for: replay, memory, peers, lag,
+    kafka, latency, rules, decode.
     """
     found: dict[str, Any] = {"machine": machine(), "streams": streams, "steps": steps}
     if part in ("all", "replay", "peer"):
@@ -40,21 +40,22 @@ def bench(streams: int, steps: int, part: Part, output: Literal["table", "json"]
         found["memory"] = memories()
     if part in ("all", "peer"):
         found["peers"] = peers(streams, found["replay"])
-    if part == "decode":
-        found["decode"] = measured("decode", streams=streams, seconds=2.0)["found"]
-    if part == "lag":
-        found["lag"] = lag.measure()
-    if part == "kafka":
-        found["kafka"] = kafka.figures(streams, max(60, steps // _MODEL_SHARE))
-    if part == "latency":
-        found["latency"] = latency.figures()
-    if part == "rules":
-        found["rules"] = measured("rules")
+    if part in _APART:
+        found[part] = _APART[part](streams, steps)
     if output == "json":
         print(json.dumps(found, indent=2))  # noqa: T201 - data goes to standard output
         return
     for line in lines(found):
         Console(highlight=False).print(line, markup=False, soft_wrap=True)
+
+
+_APART: Mapping[str, Callable[[int, int], Any]] = {
+    "decode": lambda streams, steps: measured("decode", streams=streams, seconds=2.0)["found"],
+    "lag": lambda streams, steps: lag.measure(),
+    "kafka": lambda streams, steps: kafka.figures(streams, max(60, steps // _MODEL_SHARE)),
+    "latency": lambda streams, steps: latency.figures(),
+    "rules": lambda streams, steps: measured("rules"),
+}
 
 
 def machine() -> dict[str, str | int]:
