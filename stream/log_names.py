@@ -32,6 +32,7 @@ LOG_NAMES: dict[str, str] = {
     "model.failed": "A model can't be loaded or run; the sentinel's verdict stands alone.",
     "alert.firing": "An alert holds for as long as its rule asks.",
     "alert.resolved": "An alert that was firing no longer holds.",
+    "alert.abridged": "So much changed at once that the rest of it got no lines of its own; it is counted here.",
     "incident.opened": "The first alert of an incident is firing.",
     "incident.closed": "All alerts of an incident are resolved.",
     "sink.failed": "Messages could not be sent; they stay in the outbox and are tried again.",

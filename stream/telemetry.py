@@ -89,6 +89,8 @@ class Figures:
     alerts_left_out: int = 0
     alerts: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by alertname and state
     notifications: Mapping[str, Delivery] = field(default_factory=dict)  # by sink
+    suppressed: Mapping[str, int] = field(default_factory=dict)  # by reason
+    silences: Mapping[str, int] = field(default_factory=dict)  # by state
     now: int = 0  # ns, of the loop's clock
     config_ok: bool = True
     build: Build = field(default_factory=Build)
@@ -204,6 +206,11 @@ METRICS: tuple[Described, ...] = (
     Described("heed_notifications_dead_total", "counter", ("sink",),
               "Messages that were given up: the sink will never take them. They are kept in the state.",
               lambda f: _sinks(f, lambda d: d.dead)),
+    Described("heed_notifications_suppressed_total", "counter", ("reason",),
+              "Alerts that a receiver was not told of when it was time to: `silence`, `mute_time_interval`, "
+              "`active_time_interval`.", lambda f: _by(f.suppressed)),
+    Described("heed_silences", "gauge", ("state",),
+              "Silences that are `active`, `pending` or `expired`.", lambda f: _by(f.silences)),
     Described("heed_config_last_reload_successful", "gauge", (),
               "1 if the configuration that was read last is in force, else 0.", lambda f: _one(float(f.config_ok))),
     Described("heed_build_info", "gauge", ("version", "model", "digest"),

@@ -66,6 +66,7 @@ class WebServer:
     def __init__(self, script: Sequence[Answer] = (), port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.posts: list[Post] = []
         self.script = list(script)
+        self.unwanted: Callable[[Any], bool] = lambda found: False  # what is answered with 400
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -76,7 +77,7 @@ class WebServer:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 found = json.loads(body) if body else None
                 server.posts.append(Post(self.path, {k.lower(): v for k, v in self.headers.items()}, found))
-                answer = server.script.pop(0) if server.script else Answer()
+                answer = server.script.pop(0) if server.script else Answer(400 if server.unwanted(found) else 200)
                 time.sleep(answer.wait_s)
                 self.send_response(answer.status)
                 for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():

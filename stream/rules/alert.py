@@ -6,14 +6,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
+from stream.rules.around import Around
 from stream.rules.change import Change, Row, orphan, restored
 from stream.rules.columns import Bools, Names, Observed, Rows, Slots
+from stream.rules.group_watch import GroupTable, watch_of
 from stream.rules.life import FIRING, PENDING, STATES
 from stream.rules.rule import Rule
 from stream.rules.watch import Watch
 
 __all__ = ["Alerts", "Change", "Interval"]
+
+_Whose = tuple[bool, str]  # whether of a group, and its name
 
 
 class Interval(Protocol):
@@ -24,7 +29,7 @@ class Interval(Protocol):
 
 
 class Alerts:
-    """The alerts of all rules over all streams: one per rule and stream.
+    """The alerts of all rules over all streams: one per rule and stream, or per rule and group where only that counts.
 
     ``names`` tells name, group and labels of a slot; a slot is ``forget``-ed before it is given to another stream.
     ``intervals`` are what rules' ``active_time_intervals`` name; a name that is not there always holds.
@@ -32,10 +37,12 @@ class Alerts:
 
     def __init__(self, rules: Sequence[Rule], names: Names, intervals: Mapping[str, Interval] | None = None) -> None:
         self._names, self._intervals = names, intervals or {}
-        self._watches = [Watch(rule, names) for rule in rules]
+        self._groups = GroupTable()
+        self._watches = [watch_of(rule, names, self._groups) for rule in rules]
+        self._around = self._past()
         self._place = np.full(64, -1, np.intp)  # by slot: where it stands among the observed
         self._met = np.zeros(64, bool)  # by slot: seen since the start or since it was forgotten
-        self._waiting: dict[str, list[tuple[Watch, Row]]] = {}  # restored, of streams not met yet
+        self._waiting: dict[_Whose, list[tuple[Watch, Row]]] = {}  # restored, of streams and groups not met yet
         self._before = [0, 0, 0]  # evaluations, unknown ones, left out: of rules that were replaced
 
     def update(self, observed: Observed) -> list[Change]:
@@ -47,10 +54,11 @@ class Alerts:
             return []
         self._meet(observed.slots)
         self._place[observed.slots] = np.arange(len(observed.slots))
-        rows = Rows.of(observed, self._names)
+        rows = Rows.of(observed, self._names, self._around)
         holds = {name: interval.holds(observed.ts) for name, interval in self._intervals.items()}
         changes: list[Change] = []
         with np.errstate(all="ignore"):
+            self._around.begin(rows)
             for watch in self._watches:
                 if not watch.rule.due(observed.end, observed.step):
                     continue
@@ -59,8 +67,25 @@ class Alerts:
                     changes += watch.pause(observed, self._place, "outside_active_time_intervals")
                 else:
                     changes += watch.look(observed, rows, self._place)
+            self._around.finish(rows)
         self._place[observed.slots] = -1
         return changes
+
+    def remember(self, observed: Observed) -> None:
+        """Take in a step for windows alone: after a restart, what was judged before is read again but not judged."""
+        if len(observed.slots) and self.looks_back:
+            rows = Rows.of(observed, self._names, self._around)
+            with np.errstate(all="ignore"):
+                self._around.begin(rows)
+                self._around.finish(rows)
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether any rule asks for more than the step at hand."""
+        return self._around.looks_back
+
+    def _past(self) -> Around:
+        return Around(ask for watch in self._watches for ask in watch.asks)
 
     def _meet(self, slots: Slots) -> None:
         top = int(slots.max()) + 1
@@ -70,9 +95,13 @@ class Alerts:
             self._place = np.concatenate([self._place, np.full(more, -1, np.intp)])
         if self._met.take(slots).all():
             return
+        new = slots[~self._met[slots]]
+        groups = self._groups.meet(new, self._names)
         if self._waiting:
-            for slot in slots[~self._met[slots]].tolist():
-                for watch, row in self._waiting.pop(self._names.names[slot], []):
+            met = [((False, self._names.names[slot]), slot) for slot in new.tolist()]
+            met += [((True, self._groups.names[number]), number) for number in groups]
+            for whose, slot in met:
+                for watch, row in self._waiting.pop(whose, []):
                     watch.waiting -= row["state"] == STATES[FIRING]
                     watch.put(slot, row)
         self._met[slots] = True
@@ -84,7 +113,10 @@ class Alerts:
         """
         gone = np.unique(np.asarray(slots, dtype=np.int32))
         gone = gone[gone < len(self._met)]
+        self._groups.leave(gone)
         changes = [change for watch in self._watches for change in watch.forget(gone, ts, reason)]
+        self._groups.close()
+        self._around.forget(gone)
         self._met[gone] = False
         return changes
 
@@ -157,14 +189,18 @@ class Alerts:
                 changes += self._end(watch, ts, "rule_changed" if key in wanted else "rule_removed")
         for key in same:
             kept[key].rename(wanted[key])
-        self._watches = [kept[rule.key] if rule.key in same else Watch(rule, self._names) for rule in rules]
+        self._watches = [
+            kept[rule.key] if rule.key in same else watch_of(rule, self._names, self._groups) for rule in rules
+        ]
+        before, self._around = self._around, self._past()
+        self._around.restore(before.columns())
         return changes
 
     def _end(self, watch: Watch, ts: int, reason: str) -> list[Change]:
         changes = watch.end(ts, reason)
         changes += [change.resolved(ts, reason) for change in self._fired_waiting(watch)]
-        for name, rows in list(self._waiting.items()):
-            self._waiting[name] = [(each, row) for each, row in rows if each is not watch]
+        for whose, rows in list(self._waiting.items()):
+            self._waiting[whose] = [(each, row) for each, row in rows if each is not watch]
         for i, count in enumerate((watch.evaluations, watch.unknown, watch.left_out)):
             self._before[i] += count
         return changes
@@ -181,13 +217,14 @@ class Alerts:
         slots = {name: slot for slot, name in enumerate(self._names.names) if name}
         orphans = []
         for row in rows:
-            watch, slot = watches.get(row["rule"]), slots.get(row["stream"])
+            watch, whose = watches.get(row["rule"]), _whose(row)
+            slot = (self._groups.number_of if whose[0] else slots).get(whose[1])
             if watch is None or not watch.fits(row):
                 orphans.append(row)
             elif "limited" in row:
                 watch.limited.put(row["limited"])
             elif slot is None:
-                self._waiting.setdefault(row["stream"], []).append((watch, row))
+                self._waiting.setdefault(whose, []).append((watch, row))
                 watch.waiting += row["state"] == STATES[FIRING]
             else:
                 watch.put(slot, row)
@@ -203,6 +240,14 @@ class Alerts:
                 changes.append(change.resolved(ts, "rule_changed" if row["rule"] in keys else "rule_removed"))
         return changes
 
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """For a checkpoint: what windows hold, by slot. The state of alerts is the snapshot."""
+        return self._around.columns()
+
+    def restore_columns(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        """The inverse of ``columns``, for the same table of names; rules may have changed."""
+        self._around.restore(columns)
+
     def give_up(self, ts: int, reason: str) -> list[Change]:
         """Resolve restored alerts of streams that have not been seen since, and forget all that waits for them."""
         resolved = [change.resolved(ts, reason) for change in self._fired_waiting()]
@@ -210,3 +255,7 @@ class Alerts:
         for watch in self._watches:
             watch.waiting = 0
         return resolved
+
+
+def _whose(row: Row) -> _Whose:
+    return ("of_group" in row, row.get("of_group", row["stream"]))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from stream.rules.change import Change, Row, began_to_fire, restored, values_at
+from stream.rules.around import Ask
+from stream.rules.change import Change, Row, Values, began_to_fire, restored, values_at
 from stream.rules.columns import Bools, Names, Observed, Rows, Slots
 from stream.rules.expression import Expression, compile_expression
 from stream.rules.life import ACTIVE_AT, FIRING, FLAPPING, INACTIVE, LEFT_OUT, STARTS_AT, Indices, Life, Spans
@@ -32,19 +34,33 @@ class Watch:
         self.unknown = 0  # of these, neither true nor false
         self.left_out = 0  # alerts that could not fire for the limit, each time counted once
 
+    @property
+    def asks(self) -> list[Ask]:
+        """The windows that its expressions need to be kept."""
+        return [*self.expr.asks, *(() if self.clear is None else self.clear.asks)]
+
     def look(self, observed: Observed, rows: Rows, place: Indices) -> list[Change]:
         """Look at one step of streams; ``place`` tells where a slot stands among them, -1 = not there."""
-        rule, life = self.rule, self.life
+        rule = self.rule
         truth = judged(rule, self.expr, rows, observed)
+
+        def clear() -> Truth | None:
+            return None if self.clear is None else trusted(rule, self.clear.over(rows), observed)
+
+        return self._follow(observed, place, truth, decided(rule, truth, observed), clear)
+
+    def _follow(
+        self, observed: Observed, place: Indices, truth: Truth, filled: Truth, clear: Callable[[], Truth | None]
+    ) -> list[Change]:
+        """What the condition (``truth``), with what is made of the unknown (``filled``), does to the alerts."""
+        rule, life = self.rule, self.life
         known = int(np.count_nonzero(truth.true) + np.count_nonzero(truth.false))
         self.evaluations += len(observed.slots)
         self.unknown += len(observed.slots) - known
-        filled = decided(rule, truth, observed)
         if not len(life) and not filled.true.any():
             return self._tell_limit(observed.ts) if self.limited.starts_at is not None else []
         at = self._open(filled.true, observed.slots, place)
-        clear = None if self.clear is None else trusted(rule, self.clear.over(rows), observed)
-        signs = life.signs(at, filled, clear, rule.count)
+        signs = life.signs(at, filled, clear(), rule.count)
         spans = self._spans(observed.step)
         ripe, ended = life.advance(observed.ts, signs, spans)
         changes = self._tell_ended(observed, at, ended, truth)
@@ -132,15 +148,23 @@ class Watch:
                 reason = "out_of_range"
             if self.life.marks[FLAPPING, row]:
                 reason = "flapping"
-            active_at, starts_at = int(times[ACTIVE_AT, row]), int(times[STARTS_AT, row])
-            change = began_to_fire(self.rule, slot, self._names, active_at, starts_at, values, reason)
+            own = int(times[ACTIVE_AT, row]), int(times[STARTS_AT, row])
+            change = self._begin(slot, place, own, values, reason)
             self.told[slot] = change
             changes.append(change)
         return changes
 
+    def _begin(self, slot: int, place: int, times: tuple[int, int], values: Values, reason: str) -> Change:
+        """The alert that begins at a row of the observed; ``times`` are active_at and starts_at."""
+        return began_to_fire(self.rule, slot, self._names, *times, values, reason)
+
+    def _gone(self, slots: Slots) -> Slots:
+        """What has no alert any more when these streams are gone."""
+        return slots
+
     def forget(self, slots: Slots, ts: int, reason: str) -> list[Change]:
         """Streams are gone: what fires of them is resolved, and nothing of them is known any more."""
-        rows = np.isin(self.life.slot, slots)
+        rows = np.isin(self.life.slot, self._gone(slots))
         fired = sorted(self.life.slot[rows & (self.life.state == FIRING)].tolist())
         changes = [self.told.pop(slot).resolved(ts, reason) for slot in fired]
         self.life.drop(rows)
