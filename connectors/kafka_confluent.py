@@ -74,9 +74,11 @@ class ConfluentConsumer:
 
     def reachable(self, seconds: float) -> bool:
         """Whether a broker answers within ``seconds``."""
+        self._consumer.poll(0)  # lets it ask for a token, and say what went wrong
         try:
             self._consumer.list_topics("__heed_nobody", timeout=max(0.001, seconds))
         except KafkaException:
+            self._consumer.poll(0)
             return False
         self.trouble = None
         return True
@@ -160,7 +162,8 @@ class ConfluentConsumer:
     def _on_error(self, error: Fault) -> None:
         if error.code() == Fault.FENCED_INSTANCE_ID:
             self._errors.append(_Told(error))
-        self.trouble = str(error)
+        if self.trouble is None or error.code() != Fault._ALL_BROKERS_DOWN:  # which says less than what went before
+            self.trouble = str(error)
 
     def seek(self, at: TopicPartition, offset: int) -> None:
         """The next poll brings this partition from ``offset``, or the one after it is resumed."""
@@ -204,6 +207,14 @@ class ConfluentConsumer:
         except KafkaException:
             return None
         return ends[1] if ends is not None and ends[1] >= 0 else None
+
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        """The numbers of the topic's partitions; None where there is no such topic. Raises KafkaError."""
+        try:
+            found = self._consumer.list_topics(topic, timeout=1).topics.get(topic)
+        except KafkaException as error:
+            raise KafkaError(str(error)) from error
+        return set(found.partitions) or None if found is not None else None
 
     def beginning_offsets(self, places: Iterable[TopicPartition], timeout_ms: float) -> dict[TopicPartition, int]:
         """The first offsets that the broker still has. Raises KafkaError."""
