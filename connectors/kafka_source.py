@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
+    AuthorizationError,
     CorruptRecordError,
     FencedInstanceIdError,
+    KafkaConfigurationError,
     KafkaError,
     LogTruncationError,
     NoOffsetForPartitionError,
@@ -24,22 +26,27 @@ from connectors.batch import SECOND, Batch, PartitionTable
 from connectors.clock import Clock
 from connectors.kafka_assignment import Assignment
 from connectors.kafka_batch import Codec, KafkaBatch, Records
-from connectors.kafka_client import Settings, consumer_settings
+from connectors.kafka_client import Settings, consumer_settings, known, said
+from connectors.kafka_columns import of_poll
 from connectors.kafka_connection import Connection
 from connectors.kafka_dead_letters import DeadLetters, Letter, letter_topic
-from connectors.kafka_partitions import LETTERS, Partition, balance, parsed
+from connectors.kafka_partitions import LETTERS, Partition, balance, metadata_of, parsed
 from connectors.kafka_quirks import fenced, joining, make_no_topics, unpark, unreadable
-from connectors.source import SourceError
+from connectors.kafka_whole import Unpacking, hand_out_whole
+from connectors.source import SourceError, UnusableError
 
 QUIET = 2 * SECOND  # without a record for so long: ask the brokers for the ends, which tells whether they are there
 SILENT = 3 * SECOND  # without an answer for so long: say so
 AGAIN = SECOND  # between two questions to silent brokers: meanwhile other sources are not kept waiting
+FIRST = 100  # records of the first poll: nobody knows yet how many readings each brings
 RETRY = 5 * SECOND  # until dead letters that could not be written are tried again
 UNASSIGNED = 10 * SECOND  # without a partition for so long: say so
 ASK_MS = 250.0  # how long a question to the brokers may take, beyond an idle fetch before it
 JOIN_MS = 50.0  # how long a turn waits at least while it is not yet a member of the group
 REJOIN_MS = 500.0  # and while partitions are dealt out anew: the client forgets what it was dealt between two polls
 CLOSE_MS = 2_000
+
+Library = Literal["kafka-python", "confluent"]
 
 _DEFAULTS: Settings = {
     "group_id": "heed",
@@ -48,7 +55,7 @@ _DEFAULTS: Settings = {
     "reconnect_backoff_max_ms": 1_000,
     "metadata_max_age_ms": 30_000,  # how long a new topic or partition may go unseen
     "fetch_max_wait_ms": 100,  # a broker answers one question at a time: others wait behind an idle fetch
-    "max_poll_records": 5_000,  # about 50 ms of unpacking: a turn must stay well within the budget
+    "max_poll_records": 10_000,  # readings, really: a turn must stay well within the budget
     "partition_assignment_strategy": [CooperativeStickyAssignor],
     "metrics_enabled": False,
 }
@@ -61,7 +68,8 @@ class KafkaSource:
 
     Reads on from where ``seek`` said; else from the group's committed offset, else as ``auto.offset.reset`` says.
     Messages that can't be decoded go to ``dead_letter`` (default ``<group.id>.dlq``). ``instance`` makes it a static
-    member unless ``client`` names one. Raises ValueError where settings make no sense; while no broker answers,
+    member unless ``client`` names one. ``library`` is the client that reads; dead letters are always kafka-python's.
+    ``seed`` and ``learning``: see Assignment. Raises ValueError where settings make no sense; while no broker answers,
     polls are empty and ``problem`` says so.
     """
 
@@ -75,23 +83,31 @@ class KafkaSource:
         pattern: str | None = None,
         dead_letter: str | None = None,
         instance: str | None = None,
+        seed: int = 0,
+        learning: Callable[[int], None] = lambda until: None,
+        library: Library = "kafka-python",
     ) -> None:
         if bool(topics) == bool(pattern):
             raise ValueError("write either topics or a pattern")
         self._topics, self._pattern = list(topics), _checked_pattern(pattern)
-        settings = {**_DEFAULTS, "group_instance_id": instance, **consumer_settings(client)}
+        own = client if library == "kafka-python" else known(client)
+        settings = {**_DEFAULTS, "group_instance_id": instance, **consumer_settings(own)}
         self._servers = ",".join(settings["bootstrap_servers"])
-        self._letters = DeadLetters(letter_topic(dead_letter, settings["group_id"]), client)
-        self._assignment = Assignment(partitions, settings["auto_offset_reset"])
-        self._connection = Connection({**settings, **_FIXED})
+        self._letters = DeadLetters(letter_topic(dead_letter, settings["group_id"]), own)
+        self._assignment = Assignment(partitions, settings["auto_offset_reset"], seed, learning)
+        self._connection = _connection(library, client, settings)
         self._ask_ms = ASK_MS + settings["fetch_max_wait_ms"]
         self._batch = KafkaBatch(codec, self._letters)
         self._clock = clock
         self._consumer: KafkaConsumer | None = None
+        self._unpacking = Unpacking()
+        self._most = settings["max_poll_records"]
+        self._records = min(self._most, FIRST)
         self._heard = clock.now()  # when a broker last answered
         self._asked = 0  # when the brokers were last asked without need
         self._assigned = self._heard  # when there last was a partition to read
         self._trouble: str | None = None  # what the client last complained of
+        self._refused: str | None = None  # why the broker does not let the group say how far it is
         self._closed = False
 
     def poll(self, until: int) -> Batch:
@@ -115,7 +131,9 @@ class KafkaSource:
         now = self._clock.now()
         self._listen(consumer, now, polled)
         self._batch.count("lost", self._assignment.take_lost())
+        self._batch.count("unpacked_singly", self._unpacking.take_singly())
         batch = self._batch.built(polled, ended, self._parts(), now)
+        self._note_size(len(batch), sum(len(columns) for _, columns in polled.values()))
         self._hold_back(consumer, now)
         silent = now - self._heard > SILENT  # nobody knows then where partitions end, and time must not close windows
         return replace(batch, at_end=()) if silent else batch
@@ -130,7 +148,7 @@ class KafkaSource:
         for text, offset in positions.items():
             at = parsed(text)
             part = self._assignment.parts.get(at) if at is not None else None
-            if part is not None and part.placed and offset != part.committed:
+            if part is not None and part.placed and offset != part.committed and offset >= part.floor:
                 part.told = offset
                 offsets[part.at] = offset
         if self._consumer is not None and offsets:
@@ -146,13 +164,20 @@ class KafkaSource:
         """What keeps readings from coming, for people; None = nothing."""
         silent = self._clock.now() - self._heard
         if self._consumer is None or silent > SILENT:
-            return f"no broker of {self._servers} answers since {silent // SECOND} s"
+            why = f": {trouble}" if (trouble := self._connection.trouble) else ""
+            return f"no broker of {self._servers} answers since {silent // SECOND} s{why}"
         unassigned = self._clock.now() - self._assigned
         if unassigned > UNASSIGNED:
             what = ", ".join(self._topics) or f"topics like {self._pattern}"
             return f"no partition of {what} to read since {unassigned // SECOND} s: does it exist, do others read it?"
         held = any(LETTERS in part.waits for part in self._parts())
-        return self._trouble or (self._letters.problem if held else None)
+        return self._trouble or self._refused or (self._letters.problem if held else None)
+
+    @property
+    def remark(self) -> str | None:
+        """What works and costs more than it should, for people; None = nothing."""
+        why = self._unpacking.why_not
+        return why and f"records are unpacked one by one, which takes several times the CPU: {why}"
 
     def lag(self) -> dict[str, int]:
         """Records behind, by partition, as far as known."""
@@ -174,14 +199,18 @@ class KafkaSource:
         if self._consumer is None and not self._closed:
             try:
                 consumer = self._connection.wait((until - self._clock.now()) / SECOND)
-            except (KafkaError, OSError, ValueError) as error:
-                raise SourceError(f"Kafka at {self._servers}: {error}") from error
+            except (KafkaError, OSError) as error:
+                kind = UnusableError if isinstance(error, KafkaConfigurationError) else SourceError
+                raise kind(f"Kafka at {self._servers}: {error}") from error
+            except Exception as error:
+                raise UnusableError(f"Kafka at {self._servers}: {error}") from error
             if consumer is not None:
                 self._subscribe(consumer)
         return None if self._closed else self._consumer
 
     def _subscribe(self, consumer: KafkaConsumer) -> None:
         make_no_topics(consumer)
+        self._unpacking = hand_out_whole(consumer)
         self._assignment.attach(consumer)
         if self._pattern is None:
             consumer.subscribe(topics=self._topics, listener=self._assignment)
@@ -197,7 +226,7 @@ class KafkaSource:
             if self._assignment.place(self._ask_ms, now):
                 self._heard = now
         except KafkaError as error:
-            self._trouble = _told(error)
+            self._trouble = said(error)
         for part in parts:
             if LETTERS in part.waits and 0 < part.retry <= now:
                 part.wait(LETTERS, False)
@@ -215,7 +244,7 @@ class KafkaSource:
     def _fetched(self, consumer: KafkaConsumer, until: int) -> Records:
         left_ms = max(1.0, (until - self._clock.now()) / 1e6)
         try:
-            polled = consumer.poll(timeout_ms=_wait_ms(consumer, left_ms))
+            polled = consumer.poll(timeout_ms=_wait_ms(consumer, left_ms), max_records=self._records)
         except NoOffsetForPartitionError:
             return {}  # Assignment places what is new
         except (OffsetOutOfRangeError, LogTruncationError) as error:
@@ -230,7 +259,12 @@ class KafkaSource:
             raise SourceError(_double(consumer))
         self._trouble = None
         parts = self._assignment.parts
-        return {parts[at].number: (parts[at], records) for at, records in polled.items() if at in parts}
+        return {parts[at].number: (parts[at], of_poll(found)) for at, found in polled.items() if at in parts}
+
+    def _note_size(self, readings: int, records: int) -> None:
+        """Ask for fewer records where each brings many readings, so that a turn stays as short."""
+        if records:
+            self._records = max(1, min(self._most, round(self._most * records / max(1, readings))))
 
     def _misplaced(self, error: OffsetOutOfRangeError | LogTruncationError) -> None:
         """Retention or an unclean election took the offset away under the consumer."""
@@ -244,11 +278,11 @@ class KafkaSource:
         corrupt = isinstance(error, CorruptRecordError) or not isinstance(error, KafkaError)
         found = unreadable(consumer) if corrupt else None
         if found is None:
-            self._trouble = _told(error)
+            self._trouble = said(error)
             self._clock.wait(min(until, self._clock.now() + SECOND // 5))
             return
         at, offset = found
-        letter = Letter(at.topic, at.partition, offset, None, None, (), -1, "unreadable", _told(error))
+        letter = Letter(at.topic, at.partition, offset, None, None, (), -1, "unreadable", said(error))
         if at in self._assignment.parts:
             self._batch.step_over(self._assignment.parts[at], letter)
             consumer.seek(at, self._assignment.parts[at].position)
@@ -291,21 +325,39 @@ class KafkaSource:
 
     def _tell(self, consumer: KafkaConsumer, offsets: Mapping[TopicPartition, int]) -> None:
         try:
-            consumer.commit_async({at: _offset(offset) for at, offset in offsets.items()}, callback=self._taken)
+            parts = self._assignment.parts
+            told = {
+                at: OffsetAndMetadata(offset, metadata_of(parts[at], self._clock.now()), -1)
+                for at, offset in offsets.items()
+            }
+            consumer.commit_async(told, callback=self._taken)
         except KafkaError as error:
-            self._trouble = _told(error)
+            self._trouble = said(error)
 
     def _taken(self, offsets: Mapping[TopicPartition, OffsetAndMetadata], answer: object) -> None:
         """Called by the client, within a poll, when the broker has answered a commit."""
+        self._refused = said(answer) if isinstance(answer, AuthorizationError) else None
         for at, committed in offsets.items():
             if not isinstance(answer, Exception) and at in self._assignment.parts:
                 self._assignment.parts[at].committed = committed.offset
 
     def _tell_last(self) -> None:
-        offsets = {part.at: _offset(part.told) for part in self._parts() if part.told not in (-1, part.committed)}
+        parts = [part for part in self._parts() if part.told not in (-1, part.committed)]
+        offsets = {part.at: OffsetAndMetadata(part.told, metadata_of(part, self._clock.now()), -1) for part in parts}
         if self._consumer is not None and offsets:
             with suppress(KafkaError):  # the state keeps its own positions; the broker's are a courtesy
                 self._consumer.commit(offsets, timeout_ms=CLOSE_MS)
+
+
+def _connection(library: Library, client: Mapping[str, object], settings: Settings) -> Any:
+    """What opens the consumer. Raises ValueError where the client refuses its settings or is not installed."""
+    if library == "kafka-python":
+        return Connection({**settings, **_FIXED})
+    try:
+        from connectors.kafka_confluent import ConfluentConnection
+    except ImportError as error:
+        raise ValueError(f"client_library: confluent needs heed-monitor[fast]: {error}") from error
+    return ConfluentConnection(client, settings)
 
 
 def _wait_ms(consumer: KafkaConsumer, left_ms: float) -> float:
@@ -328,14 +380,6 @@ def _known(ask: Any, at: TopicPartition) -> int:
 def _double(consumer: KafkaConsumer) -> str:
     member, group = consumer.config["group_instance_id"], consumer.config["group_id"]
     return f"another process reads as the same member {member!r} of the group {group!r}"
-
-
-def _offset(offset: int) -> OffsetAndMetadata:
-    return OffsetAndMetadata(offset, "", -1)
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:300]
 
 
 def _checked_pattern(pattern: str | None) -> str | None:

@@ -38,11 +38,11 @@ class Stage:
         groups = [f"g{i}" for i, size in enumerate(SIZES) for _ in range(size)]
         ticks: list[Tick] = []
         more = {"windows": {"size": 128}}
-        self.run = Run(values, groups, None, None, more, observe=lambda v: ticks.append(v.tick))
+        self.scorer = OnnxScorer(BUILTIN)
+        self.run = Run(values, groups, self.scorer, (0.0, 0.0), more, observe=lambda v: ticks.append(v.tick))
         while self.run.clock.now() < START + (STEPS - 2) * SECOND:
             self.run.loop.turn()
         self.tick = ticks[-1]
-        self.scorer = OnnxScorer(BUILTIN)
 
     def look(self, slots: Any, budget: Budget | None = None) -> dict[int, tuple[float, float]]:
         parts = self.run.monitor.parts
