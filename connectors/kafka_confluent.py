@@ -225,6 +225,14 @@ class ConfluentConsumer:
             raise KafkaTimeoutError(f"no end of {at.topic}/{at.partition}")
         return int(found[0]), int(found[1])
 
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        """The numbers of a topic's partitions; None = there is no such topic. Raises KafkaError."""
+        try:
+            found = self._consumer.list_topics(topic, timeout=_ASK_S).topics
+        except KafkaException as error:
+            raise KafkaError(str(error)) from error
+        return set(found[topic].partitions) or None if topic in found else None
+
     def committed(self, at: TopicPartition, metadata: bool = True, timeout_ms: float = 0) -> OffsetAndMetadata | None:
         """What the group has committed, and the words beside it; None = nothing. Raises KafkaError."""
         try:

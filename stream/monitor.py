@@ -21,6 +21,7 @@ from stream.lane import Tick
 from stream.latest import Latest
 from stream.ledger import FULL, GAP, SENTINEL, SHED, WARMUP, Ledger
 from stream.looks import Looked, Looks
+from stream.owed import Owed
 from stream.registry import Registry
 from stream.rules.alert import Alerts
 from stream.rules.change import Change
@@ -38,6 +39,7 @@ WARM = 100  # steps with a reading before a stream is judged
 MINUTE = 60_000_000_000  # ns
 SUSPECT = 1.0  # sentinel scores from here on make a stream suspect
 _COUNTERS = ("violations", "longest_unseen", "accepted", "model_errors", "judge_from")
+_SAID = ("score", "p", "expected", "low", "high", "weight", "age")
 Bools = npt.NDArray[np.bool_]
 
 
@@ -66,6 +68,7 @@ class Monitor:
 
     def __init__(self, parts: Parts, latency: int, every: int = 1) -> None:
         self.parts, self.latency, self._every = parts, latency, every
+        self.owed = Owed(parts.alerts, parts.incidents)
         self.laps, self.lags, self.catching_up = Laps(), Lags(), Lags()
         self.judged: dict[tuple[int, int], int] = {}  # lane to the last step that was judged
         self.since = np.zeros(0, np.int64)  # event time from which a stream counts as unseen, 0 = never due
@@ -97,6 +100,7 @@ class Monitor:
     def step(self, batch: Batch, now: int) -> Turn:
         """Take in one poll at ``now`` (ns) and judge the frames that event time has closed."""
         turn = Turn()
+        self.owed.settle(turn)
         self.laps.start()
         self._up = self._up or now
         self._hear(batch)
@@ -194,6 +198,8 @@ class Monitor:
             return
         evidence = self._sense(tick, turn, muted)
         if not judged:
+            if muted and tick.k % self._every == 0 and self.parts.alerts.looks_back:
+                self.parts.alerts.remember(self._observed(tick, self._of_readings(tick)))
             return
         self.behind = tick.backlog
         verdicts = nothing_said(tick)
@@ -406,29 +412,34 @@ class Monitor:
     def _evaluate(self, verdicts: Verdicts, turn: Turn) -> None:
         tick, parts = verdicts.tick, self.parts
         coverage = verdicts.coverage(parts.groups.of[tick.slots], len(parts.groups))
-        flat, silent = parts.sentinel.runs(tick.slots)
-        numbers: dict[str, npt.NDArray[Any]] = {
-            "score": verdicts.score,
-            "p": verdicts.p,
+        said = {name: getattr(verdicts, name) for name in _SAID}
+        observed = self._observed(tick, {**said, **self._of_readings(tick), "coverage": coverage}, verdicts.fidelity)
+        changes = parts.alerts.update(observed)
+        of_streams = [change for change in changes if change.slot >= 0]
+        turn.told += [self._tell(change, verdicts, coverage) for change in of_streams]
+        turn.incidents += parts.incidents.gather(of_streams, tick.end)
+        own = [change for change in changes if change.slot < 0]
+        own += self._self.look(tick.start, self._breached, self.unseen)
+        turn.told += [Told(change, None, -1, 1.0, 0) for change in own]
+        self.laps.lap("rules")
+
+    def _of_readings(self, tick: Tick) -> dict[str, npt.NDArray[Any]]:
+        """The numbers of a rule that depend on readings alone, whoever was looked at."""
+        windows = self.parts.windows
+        flat, silent = self.parts.sentinel.runs(tick.slots)
+        return {
             "value": tick.value,
-            "expected": verdicts.expected,
-            "low": verdicts.low,
-            "high": verdicts.high,
-            "weight": verdicts.weight,
-            "age": verdicts.age,
-            "rate": parts.windows.rate[tick.slots],
-            "coverage": coverage,
-            "imputed": 1 - parts.windows.valid[tick.slots] / np.float32(parts.windows.size),
+            "rate": windows.rate[tick.slots],
+            "imputed": 1 - windows.valid[tick.slots] / np.float32(windows.size),
             "flat": flat,
             "silent": silent,
         }
-        observed = Observed(tick.start, tick.end, tick.slots, numbers, verdicts.fidelity, tick.step)
-        changes = parts.alerts.update(observed)
-        turn.told += [self._tell(change, verdicts, coverage) for change in changes]
-        turn.incidents += parts.incidents.gather(changes, tick.end)
-        own = self._self.look(tick.start, self._breached, self.unseen)
-        turn.told += [Told(change, None, -1, 1.0, 0) for change in own]
-        self.laps.lap("rules")
+
+    def _observed(
+        self, tick: Tick, numbers: dict[str, npt.NDArray[Any]], fidelity: npt.NDArray[np.int8] | None = None
+    ) -> Observed:
+        said = np.zeros(tick.slots.size, np.int8) if fidelity is None else fidelity
+        return Observed(tick.start, tick.end, tick.slots, numbers, said, tick.step, self._every)
 
     def _tell(self, change: Change, verdicts: Verdicts, coverage: F32) -> Told:
         slots = verdicts.tick.slots
@@ -438,6 +449,10 @@ class Monitor:
         return Told(change, verdicts, row, float(coverage[row]), shed)
 
     # -- what it says of itself
+
+    def firing(self) -> list[Change]:
+        """All alerts that fire now, heed's own among them."""
+        return self.parts.alerts.firing() + self._self.firing()
 
     def counters(self) -> dict[str, int]:
         """Counts that outlive a restart, beside the ledger's; those of readings come with the windows."""

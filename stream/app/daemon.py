@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,11 @@ from connectors.source import Source, SourceError
 from connectors.store import Commit, Store
 from models.contract import Scorer
 from stream import __version__
+from stream.app.notify import notifier_of
 from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of
 from stream.app.publish import Publisher, publisher
 from stream.app.record import recorder_to
-from stream.app.sinks import sinks_of
+from stream.app.sinks import outbox_of
 from stream.app.sources import problems_of, sources_of
 from stream.log import get, setup
 from stream.loop import Loop, Message
@@ -75,7 +76,7 @@ def tell_end(daemon: Daemon) -> None:
     counts, came = daemon.monitor.parts.windows.counts, daemon.monitor.source_counts
     about: dict[str, object] = {"undecodable": came.get("undecodable", 0)}
     about |= {name: n for name in UNUSED if (n := counts.get(name, 0) or came.get(name, 0))}
-    waiting = {name: left for name, (_, _, left) in daemon.outbox.counts().items() if left}
+    waiting = {name: each.waiting for name, each in daemon.outbox.counts().items() if each.waiting}
     about |= {"undelivered": waiting} if waiting else {}
     get().info("daemon.stopped", **{name: summary[name] for name in told}, **about)
 
@@ -107,13 +108,15 @@ class Daemon:
         self.scorer = scorer_of(settings)
         rules = rules_of(settings, Path(options.config) if options.config else None)
         store = self._store(options)
-        self.outbox = Outbox(sinks_of(settings))
+        self.outbox = outbox_of(settings)
         scorer = None if self.scorer is None else wrap(self.scorer)
         world, recorder = self.world, None
         if options.record:
             recorder, world = recorder_to(options.record, settings, scorer, world)
             stack.callback(recorder.close)
         self.monitor = monitor_of(settings, world, rules, scorer, Cost())
+        address = split_address(settings.server.listen) if options.web and settings.server.listen != "none" else None
+        self.notifier = None if store is None else notifier_of(settings, self.outbox, _url(address))
         self.keeper = self._keeper(store)
         positions = self.keeper.restore()
         self.source, self.sources = sources_of(
@@ -122,13 +125,13 @@ class Daemon:
         stack.callback(self.source.close)
         self.source.seek(positions)
         self.keeper.attach(self.source)
-        address = split_address(settings.server.listen) if options.web and settings.server.listen != "none" else None
-        board = stack.enter_context(publisher(self.monitor, settings, self.outbox, address, self.scorer, self.sources))
-        self._board = board
+        shown = publisher(self.monitor, settings, self.outbox, address, self.scorer, self.sources, self.notifier)
+        board = self._board = stack.enter_context(shown)
         tell = _and_show(teller(self.world.table, self.scorer), board)
         self.loop = Loop(
             self.monitor, self.source, clock, self.world.partitions, self.keeper, tell, POLL, recorder,
-            (board.publish, _Watch(self.sources, self.outbox).look),
+            (board.publish, Watch(self.sources, self.outbox, self.monitor.source_counts).look, self._answer),
+            self.notifier,
         )  # fmt: skip
 
     def _store(self, options: RunOptions) -> Store | None:
@@ -138,8 +141,13 @@ class Daemon:
     def _keeper(self, store: Store | None) -> Durable | Passing:
         if store is None:
             return Passing(self.outbox)
-        state = self.settings.state
-        return Durable(store, self.monitor, self.world.partitions, self.outbox, state.commit, state.checkpoint)
+        state, most = self.settings.state, (self.settings.outbox.messages, self.settings.outbox.bytes)
+        every = state.commit, state.checkpoint
+        return Durable(store, self.monitor, self.world.partitions, self.outbox, *every, most, self.notifier)
+
+    def _answer(self, now: int) -> None:
+        if self.notifier is not None:
+            self.notifier.answer(now)
 
     def catch_signals(self) -> None:
         """SIGTERM and SIGINT end the run in order; SIGHUP is not a reason to die."""
@@ -160,6 +168,15 @@ class Daemon:
             get().info("daemon.draining")
             self._board.draining()
             self.keeper.close(self.world.clock.now(), self.loop.progress, not self.loop.midway)
+
+
+def _url(address: tuple[str, int] | None) -> str:
+    """Where people on this machine find the page, unless ``server.external_url`` says another."""
+    if address is None:
+        return ""
+    host, port = address
+    host = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def _orphaned() -> bool:
@@ -191,11 +208,12 @@ def _instance(store: Store) -> str:
     return f"heed-{known}"
 
 
-class _Watch:
+class Watch:
     """Tells the log when a source or a sink can't be reached, and when it can again, and of lines it can't use."""
 
-    def __init__(self, sources: dict[str, Source], outbox: Outbox) -> None:
-        self._sources, self._outbox = sources, outbox
+    def __init__(self, sources: dict[str, Source], outbox: Outbox, counts: Mapping[str, int]) -> None:
+        self._sources, self._outbox, self._counts = sources, outbox, counts
+        self._lost = counts.get("lost", 0)
         self._told: dict[tuple[str, str], bool] = {}
         self._remarked: set[str] = set()
         self._complained: dict[str, int] = {}  # by source: when a line that is no reading was last told of, ns
@@ -204,6 +222,9 @@ class _Watch:
         """After a turn."""
         self._tell("source", problems_of(self._sources), list(self._sources))
         self._tell("sink", self._outbox.problems(), self._outbox.sinks)
+        if (lost := self._counts.get("lost", 0)) > self._lost:
+            get().warning("reading.lost", records=lost - self._lost)
+            self._lost = lost
         for name, source in self._sources.items():
             if (remark := getattr(source, "remark", None)) and name not in self._remarked:
                 self._remarked.add(name)

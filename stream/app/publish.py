@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from stream.lag import Lags
 from stream.ledger import FULL, GAP, LITE, WARMUP
 from stream.loop import Message
 from stream.monitor import Monitor
+from stream.notify.notifier import Notifier
 from stream.rules.message import message
 from stream.settings import Settings
 from stream.telemetry import INFERENCE_EDGES, LAG_EDGES, Build, Figures, Histogram
@@ -31,12 +33,18 @@ class Publisher:
     """Makes snapshots after turns, when it is time to; ``url`` is where the page is, None without one."""
 
     def __init__(
-        self, monitor: Monitor, settings: Settings, outbox: Outbox, scorer: Scorer | None, sources: Mapping[str, Source]
+        self,
+        monitor: Monitor,
+        settings: Settings,
+        outbox: Outbox,
+        scorer: Scorer | None,
+        sources: Mapping[str, Source],
+        notifier: Notifier | None = None,
     ) -> None:
         self.board = Board()
         self.url: str | None = None
         self._monitor, self._settings, self._outbox = monitor, settings, outbox
-        self._scorer, self._sources = scorer, dict(sources)
+        self._scorer, self._sources, self._notifier = scorer, dict(sources), notifier
         self._published, self._draining = 0, False
         self._firing: dict[str, Message] = {}
         self._recent: deque[Message] = deque(maxlen=RECENT)
@@ -52,7 +60,7 @@ class Publisher:
 
     def restore(self) -> None:
         """After a restart: what fires since before."""
-        for change in self._monitor.parts.alerts.firing():
+        for change in self._monitor.firing():
             self._firing[change.fingerprint] = message(change)
 
     def draining(self) -> None:
@@ -62,9 +70,10 @@ class Publisher:
 
     def publish(self, now: int) -> None:
         """After a turn at ``now`` (ns)."""
-        if now - self._published < EVERY:
+        if now - self._published < EVERY and not (self._notifier is not None and self._notifier.touched):
             return
         self._published = now
+        silences = self._silences(now)
         state = self._state()
         reasons = self._reasons(state)
         lag = self._monitor.lags.recent()
@@ -78,13 +87,21 @@ class Publisher:
                 summary=self._monitor.summary() | {"lag": lag, "state": state},
                 alerts=tuple(self._firing.values()),
                 recent=tuple(self._recent),
+                suppressed={} if self._notifier is None else self._notifier.shown(now),
+                silences=silences,
                 incidents_open=len(self._monitor.parts.incidents),
                 lag_now=lag["p99"],
                 budget_seconds=budget,
                 streams=self._streams(),
-                figures=self._figures(lag["p99"] / budget, self._coverage(now)),
+                figures=self._figures(lag["p99"] / budget, self._coverage(now), silences),
             )
         )
+
+    def _silences(self, now: int) -> tuple[dict[str, Any], ...]:
+        if self._notifier is None:
+            return ()
+        self._notifier.touched = False
+        return self._notifier.silences.told(now)
 
     def _state(self) -> State:
         if self._draining:
@@ -125,7 +142,7 @@ class Publisher:
         age = np.where(since > 0, (ts - since) / 1e9, np.nan).astype(np.float32)
         return Streams(names, list(table.groups), score, value, weight, outcome, ts, np.maximum(age, 0))
 
-    def _figures(self, utilization: float, coverage: float) -> Figures:
+    def _figures(self, utilization: float, coverage: float, silences: tuple[dict[str, Any], ...]) -> Figures:
         monitor, parts = self._monitor, self._monitor.parts
         counts = parts.windows.counts
         windows = {name: n for name, n in parts.ledger.windows().items() if name != "due"}
@@ -150,8 +167,12 @@ class Publisher:
             model_errors=monitor.model_errors,
             rule_evaluations=parts.alerts.evaluations,
             rule_unknown=parts.alerts.unknown,
+            alerts_left_out=parts.alerts.left_out,
             alerts={(name, state): n for name, of in parts.alerts.counts().items() for state, n in of.items()},
             notifications=self._outbox.counts(),
+            suppressed={} if self._notifier is None else dict(self._notifier.suppressed),
+            silences=Counter(each["status"]["state"] for each in silences) if silences else {},
+            now=self._published,
             build=self._build(),
             late=counts["late"],
             future=counts["future"],
@@ -197,9 +218,10 @@ def publisher(
     address: tuple[str, int] | None,
     scorer: Scorer | None,
     sources: Mapping[str, Source],
+    notifier: Notifier | None = None,
 ) -> Iterator[Publisher]:
     """The page and the HTTP interface, for as long as the run lasts; without an address nothing is served."""
-    found = Publisher(monitor, settings, outbox, scorer, sources)
+    found = Publisher(monitor, settings, outbox, scorer, sources, notifier)
     found.restore()
     found.publish(monitor.parts.clock.now())  # whoever asks before the first turn gets the whole answer too
     if address is None:
@@ -207,7 +229,7 @@ def publisher(
         return
     from stream.web.server import WebServer  # only those who serve pay for its import
 
-    server = WebServer(found.board, *address)
+    server = WebServer(found.board, *address, None if notifier is None else notifier.desk)
     server.start()
     found.url = server.url
     try:

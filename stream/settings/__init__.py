@@ -5,16 +5,27 @@ from stream.settings.calendar import Span, TimeInterval
 from stream.settings.findings import findings, rule_paths
 from stream.settings.load import from_mapping, load, load_text
 from stream.settings.outputs import (
+    RECEIVER,
+    Branch,
     ConsoleSink,
-    Endpoint,
     JsonlSink,
     KafkaSink,
     Receiver,
     Route,
     Sink,
     sink_client,
+    ways,
 )
 from stream.settings.quantities import split_address
+from stream.settings.receivers import (
+    Alertmanager,
+    Apprise,
+    Email,
+    Endpoint,
+    Exec,
+    TlsConfig,
+    Webhook,
+)
 from stream.settings.root import Budget, Limits, Logging, Model, Server, Settings, State, Windows, names
 from stream.settings.show import generate, reference, schema, show
 from stream.settings.sources import (
@@ -38,11 +49,17 @@ from stream.settings.streams import (
 
 __all__ = [
     "DEFAULT_STEP",
+    "RECEIVER",
+    "Alertmanager",
+    "Apprise",
+    "Branch",
     "Budget",
     "ConfigError",
     "ConsoleSink",
     "Decoded",
+    "Email",
     "Endpoint",
+    "Exec",
     "Fields",
     "FileSource",
     "JsonlSink",
@@ -68,6 +85,8 @@ __all__ = [
     "StreamSettings",
     "SyntheticSource",
     "TimeInterval",
+    "TlsConfig",
+    "Webhook",
     "Windows",
     "blind_kept",
     "findings",
@@ -82,4 +101,5 @@ __all__ = [
     "show",
     "sink_client",
     "split_address",
+    "ways",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from stream.settings.calendar import TimeInterval
-from stream.settings.outputs import ConsoleSink, KafkaSink, Receiver, Route, Sink
+from stream.settings.outputs import Branch, ConsoleSink, KafkaSink, Receiver, Route, Sink
 from stream.settings.quantities import (
     Address,
     Duration,
@@ -17,6 +18,7 @@ from stream.settings.quantities import (
     Share,
     Size,
     Text,
+    Url,
     Whole,
     by_default,
     refused,
@@ -111,11 +113,22 @@ class State(Section):
         return self
 
 
+class Outbox(Section):
+    """How much may wait for a sink that can't be reached before it is compacted."""
+
+    messages: Whole = Field(default=10_000, ge=1, le=10_000_000)
+    """Messages for one sink; beyond, a newer one about the same incident or alert stands for those before it."""
+    bytes: Size = by_default("64MiB")
+    """The same as a size."""
+
+
 class Server(Section):
     """The page, metrics and the HTTP interface."""
 
     listen: Address = "127.0.0.1:8321"
     """Host and port, or `none`; there is no log-in, so think before opening it to others."""
+    external_url: Url | None = None
+    """Where people find the page, told in notifications; by default the address that is listened on."""
 
 
 class Logging(Section):
@@ -158,6 +171,8 @@ class Settings(Section):
     """Who is told of incidents, and how often."""
     state: State = State()
     """Where heed keeps what a restart must not lose."""
+    outbox: Outbox = Outbox()
+    """How much may wait for a sink that can't be reached before it is compacted."""
     server: Server = Server()
     """The page, metrics and the HTTP interface."""
     logging: Logging = Logging()
@@ -177,10 +192,20 @@ def _unknown_names(settings: Settings) -> list[tuple[Place, str]]:
         for i, entry in enumerate(settings.streams)
         if entry.closed and entry.closed not in intervals
     ]
-    name = settings.route.receiver
-    if name and name not in receivers:
-        found.append((("route", "receiver"), _nobody("receiver", name, receivers, "receivers")))
-    return found
+    return found + list(_unknown_in_routes(settings, intervals, receivers))
+
+
+def _unknown_in_routes(settings: Settings, intervals: list[str], receivers: list[str]) -> Iterator[tuple[Place, str]]:
+    route = settings.route
+    all_routes: list[tuple[Place, Route | Branch]] = [(("route",), route)]
+    all_routes += [(("route", "routes", i), branch) for i, branch in enumerate(route.routes)]
+    for place, each in all_routes:
+        if each.receiver and each.receiver not in receivers:
+            yield (*place, "receiver"), _nobody("receiver", each.receiver, receivers, "receivers")
+        for key in ("mute_time_intervals", "active_time_intervals"):
+            for i, name in enumerate(getattr(each, key)):
+                if name not in intervals:
+                    yield (*place, key, i), _nobody("time interval", name, intervals, "time_intervals")
 
 
 def _nobody(what: str, name: str, names: list[str], where: str) -> str:
