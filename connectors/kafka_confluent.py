@@ -211,14 +211,6 @@ class ConfluentConsumer:
             return None
         return ends[1] if ends is not None and ends[1] >= 0 else None
 
-    def partitions_for_topic(self, topic: str) -> set[int] | None:
-        """The numbers of the topic's partitions; None where there is no such topic. Raises KafkaError."""
-        try:
-            found = self._consumer.list_topics(topic, timeout=1).topics.get(topic)
-        except KafkaException as error:
-            raise KafkaError(str(error)) from error
-        return set(found.partitions) or None if found is not None else None
-
     def beginning_offsets(self, places: Iterable[TopicPartition], timeout_ms: float) -> dict[TopicPartition, int]:
         """The first offsets that the broker still has. Raises KafkaError."""
         return {at: self._bounds(at, timeout_ms)[0] for at in places}
