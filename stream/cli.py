@@ -22,9 +22,11 @@ app = typer.Typer(
 config_app = typer.Typer(help="What can be configured, what is, and an example.", no_args_is_help=True)
 model_app = typer.Typer(help="Models: what they are, whether they are whole, training, export.", no_args_is_help=True)
 bench_app = typer.Typer(help="Speed and memory, measured beside named peers.", no_args_is_help=True)
+rules_app = typer.Typer(help="Alert rules: check them, test them, list them.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(model_app, name="model")
 app.add_typer(bench_app, name="bench")
+app.add_typer(rules_app, name="rules")
 
 ConfigFile = Annotated[str | None, typer.Option("-c", "--config", help="Configuration file or directory.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Override one key: a.b=c. May be repeated.")]
@@ -229,6 +231,21 @@ def model_export(
 
     _set_up_log("info")
     export_again(checkpoint, out)
+
+
+@rules_app.command("test")
+@_fails_well
+def rules_test(
+    files: Annotated[
+        list[str], typer.Argument(help="Files of rule tests, in promtool's shape; globs and folders too.")
+    ],
+    junit: Annotated[str | None, typer.Option(help="Write the outcome as JUnit XML to this file.")] = None,
+    output: Output = "table",
+) -> None:
+    """Unit tests of rules: readings and scores go in, the alerts that should fire are compared."""
+    from stream.app.rule_testing import run_tests
+
+    raise typer.Exit(run_tests(files, junit, output))
 
 
 @bench_app.command("speed")
