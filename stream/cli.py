@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-OK, FAILED, USAGE, UNAVAILABLE, SOFTWARE, IO, CONFIG = 0, 1, 2, 69, 70, 74, 78
+OK, FAILED, USAGE, LINT, UNAVAILABLE, SOFTWARE, IO, CONFIG = 0, 1, 2, 3, 69, 70, 74, 78
 
 app = typer.Typer(
     help="heed: a streaming anomaly monitor that pays attention to the streams that matter.",
@@ -60,6 +60,7 @@ def _fails_well(command: Callable[..., Any]) -> Callable[..., Any]:
 def _exit_code(error: Exception) -> int | None:
     kinds = {
         "ConfigError": CONFIG, "ModelError": CONFIG, "SourceError": UNAVAILABLE, "WebError": UNAVAILABLE,
+        "AskError": UNAVAILABLE,
         "SinkError": IO, "StoreError": IO,
     }  # fmt: skip
     found = next((kinds[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in kinds), None)
@@ -233,6 +234,27 @@ def model_export(
     export_again(checkpoint, out)
 
 
+@rules_app.command("check")
+@_fails_well
+def rules_check(
+    files: Annotated[list[str], typer.Argument(help="Rule files; globs and folders too.")],
+    recordings: Annotated[
+        list[str] | None,
+        typer.Option("-r", "--recording", help="A rule that is about none of its streams is an error."),
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="The same with the streams of a running heed at this address.")
+    ] = None,
+    output: Output = "table",
+) -> None:
+    """What is wrong with rules, and what will surprise; 1 with errors, 3 where there is only lint."""
+    from stream.app.rule_checking import check_rules
+
+    if recordings and url:
+        raise typer.BadParameter("give a recording or an address, not both", param_hint="--url")
+    raise typer.Exit(check_rules(files, recordings or (), url, output))
+
+
 @rules_app.command("test")
 @_fails_well
 def rules_test(
@@ -246,6 +268,22 @@ def rules_test(
     from stream.app.rule_testing import run_tests
 
     raise typer.Exit(run_tests(files, junit, output))
+
+
+@rules_app.command("list")
+@_fails_well
+def rules_list(
+    files: Annotated[list[str] | None, typer.Argument(help="Rule files; globs and folders too.")] = None,
+    config: ConfigFile = None,
+    url: Annotated[str | None, typer.Option(help="Those of a running heed at this address, with their states.")] = None,
+    output: Output = "table",
+) -> None:
+    """Rules with their groups and severities; by default the built-in ones."""
+    from stream.app.rule_listing import list_rules
+
+    if sum(map(bool, (files, config, url))) > 1:
+        raise typer.BadParameter("give files, a configuration or an address, one of them")
+    list_rules(files or (), config, url, output)
 
 
 @bench_app.command("speed")

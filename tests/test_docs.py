@@ -162,7 +162,7 @@ def test_every_metric_is_told_with_its_labels() -> None:
 
 def test_every_exit_code_is_told() -> None:
     codes = {stream.cli.OK, stream.cli.FAILED, stream.cli.USAGE, stream.cli.UNAVAILABLE, stream.cli.SOFTWARE}
-    codes |= {stream.cli.IO, stream.cli.CONFIG}
+    codes |= {stream.cli.IO, stream.cli.CONFIG, stream.cli.LINT}
     told = re.findall(r"^\| (\d+) \|", section(text("operating.md"), "Exit codes"), re.MULTILINE)
     assert {int(code) for code in told} == codes
 

@@ -82,6 +82,7 @@ class Publisher:
                 lag_now=lag["p99"],
                 budget_seconds=budget,
                 streams=self._streams(),
+                rules=tuple(self._monitor.parts.alerts.standings()),
                 figures=self._figures(lag["p99"] / budget, self._coverage(now)),
             )
         )
@@ -123,7 +124,8 @@ class Publisher:
         outcome, ts = latest.outcome[:n].copy(), latest.ts[:n].copy()
         since = self._monitor.since[: ts.size]
         age = np.where(since > 0, (ts - since) / 1e9, np.nan).astype(np.float32)
-        return Streams(names, list(table.groups), score, value, weight, outcome, ts, np.maximum(age, 0))
+        labels = list(table.labels)
+        return Streams(names, list(table.groups), score, value, weight, outcome, ts, np.maximum(age, 0), labels)
 
     def _figures(self, utilization: float, coverage: float) -> Figures:
         monitor, parts = self._monitor, self._monitor.parts

@@ -13,6 +13,7 @@ from stream.rules.columns import Bools, Names, Observed, Rows, Slots
 from stream.rules.expression import Expression, compile_expression
 from stream.rules.life import ACTIVE_AT, FIRING, INACTIVE, NEVER, PENDING, STARTS_AT, STATES, Indices, Life, Spans
 from stream.rules.rule import Rule
+from stream.rules.standing import SHOWN, Standing
 from stream.rules.trust import trusted, without_data
 from stream.rules.truth import Truth
 
@@ -32,6 +33,7 @@ class _Watch:
     told: dict[int, Change] = field(default_factory=dict)  # what fires, by slot
     evaluations: int = 0  # rule x stream
     unknown: int = 0  # of these, neither true nor false
+    evaluated: int = 0  # end of the last step it was evaluated at, ns
 
     @classmethod
     def of(cls, rule: Rule) -> _Watch:
@@ -89,6 +91,7 @@ class Alerts:
         truth = trusted(watch.rule, watch.expr.over(rows), observed)
         known = int(np.count_nonzero(truth.true) + np.count_nonzero(truth.false))
         watch.evaluations += len(observed.slots)
+        watch.evaluated = observed.end
         watch.unknown += len(observed.slots) - known
         filled, life = without_data(watch.rule, truth, observed), watch.life
         if not len(life) and not filled.true.any():
@@ -202,6 +205,21 @@ class Alerts:
     def by_rule(self) -> dict[str, tuple[int, int]]:
         """Evaluations and unknown ones, by rule key."""
         return {watch.rule.key: (watch.evaluations, watch.unknown) for watch in self._watches}
+
+    def standings(self) -> list[Standing]:
+        """How each rule is doing, with a few of the streams that are pending."""
+        return [self._standing(watch) for watch in self._watches]
+
+    def _standing(self, watch: _Watch) -> Standing:
+        state, slots = watch.life.state, watch.life.slot
+        pending, names = np.flatnonzero(state == PENDING), self._names
+        shown = [
+            (names.names[slot], names.groups[slot], int(watch.life.times[ACTIVE_AT, row]))
+            for row, slot in zip(pending[:SHOWN].tolist(), slots[pending[:SHOWN]].tolist(), strict=True)
+        ]
+        firing = int(np.count_nonzero(state == FIRING))
+        counts = (len(pending), firing, watch.evaluations, watch.unknown)
+        return Standing(watch.rule, *counts, watch.evaluated, tuple(shown))
 
     def snapshot(self) -> list[dict[str, Any]]:
         """Every alert that is not at rest, as plain values, by rule key and stream name."""

@@ -19,8 +19,9 @@ from stream.telemetry import CONTENT_TYPE, Telemetry
 from stream.web import answers
 from stream.web.body import encode
 from stream.web.every import guarded
-from stream.web.query import QueryError, Read, asked, one_of, rows
+from stream.web.query import QueryError, Read, asked, one_of, rows, yes_or_no
 from stream.web.ranking import SORTS
+from stream.web.rule_answer import rules
 from stream.web.snapshot import Board
 
 PAGE = {"index.html": "text/html", "heed.css": "text/css", "heed.js": "text/javascript", "chart.js": "text/javascript",
@@ -81,6 +82,8 @@ def _api(board: Board) -> list[Route]:
         _says("alerts", lambda **how: answers.alerts(board.latest(), **how), {"limit": rows}),
         _says("streams", lambda **how: answers.streams(board.latest(), **how),
               {"limit": rows, "sort": one_of(*SORTS), "group": str, "q": str}),
+        _says("rules", lambda **how: rules(board.latest(), **how),
+              {"type": one_of("alert", "record"), "exclude_alerts": yes_or_no}),
         _says("coverage", lambda **how: answers.coverage(board.latest(), **how), {"limit": rows, "group": str}),
     ]  # fmt: skip
 

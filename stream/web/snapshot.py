@@ -10,6 +10,7 @@ import numpy as np
 
 from connectors.batch import Floats, Times
 from models.contract import F32
+from stream.rules.standing import Standing
 from stream.telemetry import Figures
 from stream.verdict import Codes
 
@@ -35,6 +36,7 @@ class Streams:
     outcome: Codes = field(default_factory=lambda: np.empty(0, np.int8))
     ts: Times = field(default_factory=lambda: np.empty(0, np.int64))
     age: F32 = field(default_factory=lambda: np.empty(0, np.float32))
+    labels: Sequence[Mapping[str, str]] = ()
 
     def __len__(self) -> int:
         """Slots that every column has: a stream that is being added may stand in some only."""
@@ -57,6 +59,7 @@ class Snapshot:
     lag_now: float = 0.0  # s
     budget_seconds: float = 0.0  # lag allowed
     streams: Streams = field(default_factory=Streams)
+    rules: tuple[Standing, ...] = ()
     figures: Figures = field(default_factory=Figures)
 
 
