@@ -38,6 +38,7 @@ WARM = 100  # steps with a reading before a stream is judged
 MINUTE = 60_000_000_000  # ns
 SUSPECT = 1.0  # sentinel scores from here on make a stream suspect
 _COUNTERS = ("violations", "longest_unseen", "accepted", "model_errors")
+_SAID = ("score", "p", "expected", "low", "high", "weight", "age")
 Bools = npt.NDArray[np.bool_]
 
 
@@ -190,6 +191,8 @@ class Monitor:
             return
         evidence = self._sense(tick, turn, muted)
         if not judged:
+            if muted and tick.k % self._every == 0 and self.parts.alerts.looks_back:
+                self.parts.alerts.remember(self._observed(tick, self._of_readings(tick)))
             return
         self.behind = tick.backlog
         verdicts = nothing_said(tick)
@@ -402,29 +405,32 @@ class Monitor:
     def _evaluate(self, verdicts: Verdicts, turn: Turn) -> None:
         tick, parts = verdicts.tick, self.parts
         coverage = verdicts.coverage(parts.groups.of[tick.slots], len(parts.groups))
-        flat, silent = parts.sentinel.runs(tick.slots)
-        numbers: dict[str, npt.NDArray[Any]] = {
-            "score": verdicts.score,
-            "p": verdicts.p,
-            "value": tick.value,
-            "expected": verdicts.expected,
-            "low": verdicts.low,
-            "high": verdicts.high,
-            "weight": verdicts.weight,
-            "age": verdicts.age,
-            "rate": parts.windows.rate[tick.slots],
-            "coverage": coverage,
-            "imputed": 1 - parts.windows.valid[tick.slots] / np.float32(parts.windows.size),
-            "flat": flat,
-            "silent": silent,
-        }
-        observed = Observed(tick.start, tick.end, tick.slots, numbers, verdicts.fidelity, tick.step)
+        said = {name: getattr(verdicts, name) for name in _SAID}
+        observed = self._observed(tick, {**said, **self._of_readings(tick), "coverage": coverage}, verdicts.fidelity)
         changes = parts.alerts.update(observed)
         turn.told += [self._tell(change, verdicts, coverage) for change in changes]
         turn.incidents += parts.incidents.gather(changes, tick.end)
         own = self._self.look(tick.start, self._breached, self.unseen)
         turn.told += [Told(change, None, -1, 1.0, 0) for change in own]
         self.laps.lap("rules")
+
+    def _of_readings(self, tick: Tick) -> dict[str, npt.NDArray[Any]]:
+        """The numbers of a rule that depend on readings alone, whoever was looked at."""
+        windows = self.parts.windows
+        flat, silent = self.parts.sentinel.runs(tick.slots)
+        return {
+            "value": tick.value,
+            "rate": windows.rate[tick.slots],
+            "imputed": 1 - windows.valid[tick.slots] / np.float32(windows.size),
+            "flat": flat,
+            "silent": silent,
+        }
+
+    def _observed(
+        self, tick: Tick, numbers: dict[str, npt.NDArray[Any]], fidelity: npt.NDArray[np.int8] | None = None
+    ) -> Observed:
+        said = np.zeros(tick.slots.size, np.int8) if fidelity is None else fidelity
+        return Observed(tick.start, tick.end, tick.slots, numbers, said, tick.step, self._every)
 
     def _tell(self, change: Change, verdicts: Verdicts, coverage: F32) -> Told:
         slots = verdicts.tick.slots

@@ -124,7 +124,12 @@ class Durable:
         self._checkpointed = now
         parts = self._monitor.parts
         columns: dict[str, Array] = {}
-        for name, part in (("windows", parts.windows), ("sentinel", parts.sentinel), ("groups", parts.groups)):
+        for name, part in (
+            ("windows", parts.windows),
+            ("sentinel", parts.sentinel),
+            ("groups", parts.groups),
+            ("rules", parts.alerts),
+        ):
             columns |= {f"{name}.{key}": column for key, column in part.columns().items()}
         if parts.gate is not None:
             columns |= {f"gate.{key}": column for key, column in parts.gate.columns().items()}
@@ -209,6 +214,7 @@ class Durable:
         if parts.gate is not None:
             _restore_gate(parts.gate, _part(columns, "gate."), len(parts.table))
         parts.groups.restore(_part(columns, "groups."), about["panels"])
+        parts.alerts.restore_columns(_part(columns, "rules."))
         parts.registry.restore(about["registry"])
         self._monitor.resume()
         return {name: int(offset) for name, offset in about["positions"].items()}

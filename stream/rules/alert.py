@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from stream.rules.around import Around, Ask
 from stream.rules.change import Change, Row, began_to_fire, restored, values_at
 from stream.rules.columns import Bools, Names, Observed, Rows, Slots
 from stream.rules.expression import Expression, compile_expression
@@ -40,6 +42,9 @@ class _Watch:
         clear = None if rule.clear_expr is None else compile_expression(rule.clear_expr.text)
         return cls(rule, compile_expression(rule.expr.text), clear)
 
+    def expressions(self) -> list[Expression]:
+        return [self.expr] if self.clear is None else [self.expr, self.clear]
+
     def forget(self, slots: Slots) -> None:
         self.expr.forget(slots)
         if self.clear is not None:
@@ -55,6 +60,7 @@ class Alerts:
     def __init__(self, rules: Sequence[Rule], names: Names) -> None:
         self._names = names
         self._watches = [_Watch.of(rule) for rule in rules]
+        self._around = Around(_asks(self._watches))
         self._place = np.full(64, -1, np.intp)  # by slot: where it stands among the observed
         self._met = np.zeros(64, bool)  # by slot: seen since the start or since it was forgotten
         self._waiting: dict[str, list[tuple[_Watch, Row]]] = {}  # restored, of streams not met yet
@@ -65,14 +71,29 @@ class Alerts:
             return []
         self._meet(observed.slots)
         self._place[observed.slots] = np.arange(len(observed.slots))
-        rows = Rows.of(observed, self._names)
+        rows = Rows.of(observed, self._names, self._around)
         changes: list[Change] = []
         with np.errstate(all="ignore"):
+            self._around.begin(rows)
             for watch in self._watches:
                 if watch.rule.due(observed.end, observed.step):
                     changes += self._look(watch, observed, rows)
+            self._around.finish(rows)
         self._place[observed.slots] = -1
         return changes
+
+    def remember(self, observed: Observed) -> None:
+        """Take in a step for windows alone: after a restart, what was judged before is read again but not judged."""
+        if len(observed.slots) and self.looks_back:
+            rows = Rows.of(observed, self._names, self._around)
+            with np.errstate(all="ignore"):
+                self._around.begin(rows)
+                self._around.finish(rows)
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether any rule asks for more than the step at hand."""
+        return self._around.looks_back
 
     def _meet(self, slots: Slots) -> None:
         top = int(slots.max()) + 1
@@ -155,6 +176,7 @@ class Alerts:
             changes += [watch.told.pop(slot).resolved(ts, reason) for slot in fired]
             watch.life.drop(rows)
             watch.forget(gone)
+        self._around.forget(gone)
         self._met[gone] = False
         return changes
 
@@ -256,11 +278,23 @@ class Alerts:
             if change is not None:
                 watch.told[slot] = change
 
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """For a checkpoint: what windows hold, by slot. The state of alerts is the snapshot."""
+        return self._around.columns()
+
+    def restore_columns(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        """The inverse of ``columns``, for the same table of names; rules may have changed."""
+        self._around.restore(columns)
+
     def give_up(self, ts: int, reason: str) -> list[Change]:
         """Resolve restored alerts of streams that have not been seen since, and forget all that waits for them."""
         resolved = [change.resolved(ts, reason) for change in self._fired_waiting()]
         self._waiting.clear()
         return resolved
+
+
+def _asks(watches: Iterable[_Watch]) -> list[Ask]:
+    return [ask for watch in watches for expression in watch.expressions() for ask in expression.asks]
 
 
 def _spans(rule: Rule, step: int) -> Spans:

@@ -15,8 +15,8 @@ Strings: ``stream``, ``group``, ``labels["x"]`` ("" where a stream has no such l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -67,24 +67,49 @@ class Observed:
     numbers: Numbers
     fidelity: npt.NDArray[np.int8]  # [n], index into FIDELITIES
     step: int = 0  # length of a step, ns; 0 = end - ts
+    every: int = 1  # steps from one look at these streams to the next
 
     def __post_init__(self) -> None:
         if self.step <= 0:
             object.__setattr__(self, "step", self.end - self.ts)
 
 
+class Around(Protocol):
+    """What is known beside a row itself: earlier steps of its stream, other streams of its group."""
+
+    def window(self, window: Any, rows: Rows) -> Any:
+        """What a function over time (over.Window) comes to, for each row."""
+
+    def members(self, rows: Rows) -> Any:
+        """Which rows belong together (grouped.Members)."""
+
+
 @dataclass(slots=True)
 class Rows:
-    """The rows that an expression is evaluated over: n streams, or a few of them."""
+    """The rows that an expression is evaluated over: n streams, or a few of them.
+
+    ``found`` keeps what several rules ask for at the same step.
+    """
 
     names: Names
     slots: Slots
     numbers: Numbers
     fidelity: npt.NDArray[np.int8]
+    ts: int = 0
+    step: int = 1  # ns from one look to the next
+    around: Around | None = None
+    found: dict[object, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, observed: Observed, names: Names) -> Rows:
-        return cls(names, observed.slots, observed.numbers, observed.fidelity)
+    def of(cls, observed: Observed, names: Names, around: Around | None = None) -> Rows:
+        step = max(1, observed.step * observed.every)
+        return cls(names, observed.slots, observed.numbers, observed.fidelity, observed.ts, step, around)
+
+    def once(self, key: object, find: Callable[[Rows], Any]) -> Any:
+        """What ``find`` says, asked for once."""
+        if key not in self.found:
+            self.found[key] = find(self)
+        return self.found[key]
 
     def number(self, name: str) -> Any:
         """A column, or one NaN where there is none."""

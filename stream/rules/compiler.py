@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from stream.rules.columns import NUMBERS, STRINGS
+from stream.rules.around import Ask
+from stream.rules.columns import NUMBERS, STRINGS, Rows
 from stream.rules.functions import (
     ARITHMETIC,
     COMPARISONS,
@@ -22,12 +23,19 @@ from stream.rules.functions import (
     choose_texts,
     choose_values,
 )
+from stream.rules.grouped import GROUPED, Grouped, spread
+from stream.rules.over import OVER, Over, Window
+from stream.rules.part import NUMBER, Part, constant
 from stream.rules.pattern import PatternError, compiled
 from stream.rules.remembered import FIDELITY, NOTHING, SLOT, ByFidelity, BySlot, Run
 from stream.rules.source import ExpressionError, Source, did_you_mean
+from stream.rules.span import Span, parse_span
 from stream.rules.truth import Truth, both, choose, differ, either, opposite, predicate, same
 
-NUMBER = "number"  # in Part.needs: a column that changes at each step
+KNOWN: dict[str, Function] = {**FUNCTIONS, **OVER, **GROUPED}
+LONGEST = 366 * 86_400_000_000_000  # ns, of a span that a function looks back
+SECOND = 1_000_000_000  # ns
+_OWN_UNITS = {"value", "expected", "low", "high"}
 _WORDS = {"true": "True", "false": "False", "and": "and", "or": "or", "not": "not"}
 _HINTS: dict[type[ast.AST], str] = {
     ast.BitAnd: "write `and`",
@@ -39,25 +47,27 @@ _HINTS: dict[type[ast.AST], str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A checked piece of an expression: what it gives, what it depends on, and how it is computed."""
-
-    kind: Kind
-    needs: frozenset[str]
-    run: Run
-
-
-def constant(kind: Kind, value: Any) -> Part:
-    return Part(kind, frozenset(), lambda rows: value)
-
-
 class Compiler:
-    """Compiles one expression. What depends on the stream's name alone is remembered per slot (``by_slot``)."""
+    """Compiles one expression. What depends on the stream's name alone is remembered per slot (``by_slot``).
+
+    ``asks`` are the windows it needs to be kept, for the streams that ``guard`` does not rule out.
+    """
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.by_slot: list[BySlot] = []
+        self._windows: list[Ask] = []
+        self._guards: list[Part] = []
+        self._grouped = False
+
+    @property
+    def asks(self) -> tuple[Ask, ...]:
+        """Windows, each once; where a group is looked at, for all streams."""
+        unique = {ask.window: ask for ask in self._windows}.values()
+        if self._grouped or not self._guards or not unique:
+            return tuple(unique)
+        guard = self._settled(self._joined("condition", self._guards, lambda *each: reduce(both, each)))
+        return tuple(replace(ask, guard=guard) for ask in unique)
 
     def condition(self) -> Run:
         """The whole expression, which must be a condition."""
@@ -137,8 +147,8 @@ class Compiler:
     def _unknown(self, node: ast.Name, name: str) -> ExpressionError:
         if name == "labels":
             return self.source.error(node, "`labels` needs the name of a label", 'write `labels["site"]`')
-        if name in FUNCTIONS:
-            return self.source.error(node, f"`{name}` is a function", f"write `{FUNCTIONS[name].form}`")
+        if name in KNOWN:
+            return self.source.error(node, f"`{name}` is a function", f"write `{KNOWN[name].form}`")
         word = _WORDS.get(name.lower())
         hint = f"did you mean `{word}`?" if word else did_you_mean(name, (*NUMBERS, *STRINGS, "labels"))
         return self.source.error(node, f"unknown name `{name}`", hint)
@@ -160,6 +170,8 @@ class Compiler:
     def logical(self, node: ast.BoolOp) -> Part:
         word, join = ("and", both) if isinstance(node.op, ast.And) else ("or", either)
         parts = [self._of_kind(value, "condition", f"`{word}`") for value in node.values]
+        if node is self.source.tree and join is both:
+            self._guards = [part for part in parts if part.needs == {SLOT}]
         return self._joined("condition", parts, lambda *each: reduce(join, each))
 
     def unary(self, node: ast.UnaryOp) -> Part:
@@ -247,21 +259,74 @@ class Compiler:
         if few or (len(node.args) > len(function.takes) and not function.more):
             said = f"{self.source.quoted(node)}: wrong number of arguments"
             raise self.source.error(node, said, f"write `{function.form}`")
+        if isinstance(function, Over):
+            return self._over(node, function)
         kinds = [*function.takes, *[function.takes[-1]] * (len(node.args) - len(function.takes))]
         where = self.source.quoted(node.func)
         parts = [self._of_kind(each, kind, where) for each, kind in zip(node.args, kinds, strict=True)]
         if function is FUNCTIONS["matches"]:
             return self._joined("condition", parts[:1], self._pattern(node.args[1]))
+        if isinstance(function, Grouped):
+            return self._of_group(function, parts[0])
         return self._joined(function.gives, parts, function.run)
+
+    def _of_group(self, function: Grouped, part: Part) -> Part:
+        self._grouped = True
+        argument, run = self._settled(part), function.run
+
+        def found(rows: Rows) -> Any:
+            if rows.around is None or not len(rows.slots):
+                return np.nan
+            return run(rows.around.members(rows), spread(argument(rows), len(rows.slots)))
+
+        return Part("number", frozenset({NUMBER}), found)
+
+    def _over(self, node: ast.Call, function: Over) -> Part:
+        argument, name = self._named(node.args[0]), self.source.quoted(node.func)
+        part = self._of_kind(argument, function.takes[0], name)
+        window = Window(name.strip("`"), ast.unparse(argument), self._span(node.args[1], function))
+        in_own_units = part.kind == "number" and not _OWN_UNITS.isdisjoint(_names(argument))
+        self._windows.append(Ask(window, self._settled(part), in_own_units))
+        unknown = np.nan if function.gives == "number" else Truth(np.bool_(False), np.bool_(False))
+
+        def found(rows: Rows) -> Any:
+            return unknown if rows.around is None else rows.around.window(window, rows)
+
+        return Part(function.gives, frozenset({NUMBER}), found)
+
+    def _named(self, node: ast.expr) -> ast.expr:
+        """``avg_over("value", "5m")`` is ``avg_over(value, "5m")``."""
+        if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+            return node
+        if node.value not in NUMBERS:
+            hint = (
+                did_you_mean(node.value, NUMBERS) if node.value.isidentifier() else "write an expression without quotes"
+            )
+            raise self.source.error(node, f"{self.source.quoted(node)} is not the name of a number", hint)
+        return ast.copy_location(ast.Name(node.value, ast.Load()), node)
+
+    def _span(self, node: ast.expr, function: Over) -> Span:
+        if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+            said = f"a span is a text, and {self.source.quoted(node)} is none"
+            raise self.source.error(node, said, f"write `{function.form}`")
+        try:
+            span = parse_span(node.value)
+        except ValueError as error:
+            raise self.source.error(node, str(error)) from None
+        if span.ns + span.steps == 0:
+            raise self.source.error(node, "a span must be longer than 0")
+        if span.ns > LONGEST or span.steps > LONGEST // SECOND:
+            raise self.source.error(node, f"{node.value!r} is too long: at most 366d")
+        return span
 
     def _function(self, node: ast.expr) -> Function:
         if not isinstance(node, ast.Name):
             raise self.source.error(node, f"{self.source.quoted(node)} is not a function")
-        if node.id not in FUNCTIONS:
+        if node.id not in KNOWN:
             known = node.id in NUMBERS or node.id in STRINGS or node.id == "labels"
             said = f"`{node.id}` is not a function" if known else f"unknown function `{node.id}`"
-            raise self.source.error(node, said, did_you_mean(node.id, FUNCTIONS))
-        return FUNCTIONS[node.id]
+            raise self.source.error(node, said, did_you_mean(node.id, KNOWN))
+        return KNOWN[node.id]
 
     def _pattern(self, node: ast.expr) -> Callable[..., Truth]:
         """Like Prometheus' ``=~``, a pattern must match the whole text."""
@@ -272,6 +337,10 @@ class Compiler:
         except PatternError as error:
             raise self.source.error(node, str(error)) from None
         return predicate(lambda text: pattern.fullmatch(text) is not None)
+
+
+def _names(node: ast.expr) -> set[str]:
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
 
 
 _BUILDERS: dict[type[ast.expr], Callable[[Compiler, Any], Part]] = {

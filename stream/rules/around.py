@@ -1,0 +1,268 @@
+"""What rules know beside a row: the recent steps of its stream, as far as any rule asks, and its group."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stream.rules.absence import Absence
+from stream.rules.columns import Rows, Slots
+from stream.rules.grouped import Members, Together, spread
+from stream.rules.over import OVER, Floats, Window, rings
+from stream.rules.remembered import Run
+from stream.rules.ring import Ring
+from stream.rules.truth import Truth
+
+Array = npt.NDArray[Any]
+Indices = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A window that an expression asks for: how its argument is computed, and for which streams."""
+
+    window: Window
+    argument: Run
+    about: bool  # the argument is in the stream's own units
+    guard: Run | None = None  # a condition on names alone without which the expression is never true
+
+
+class _Kept:
+    """One argument over time, on one raster. Only streams that some rule asks for have a row."""
+
+    def __init__(self, kept: Ring | Absence, argument: Run, guards: Sequence[Run | None]) -> None:
+        self.kept, self.argument, self._guards = kept, argument, guards
+        self.row = np.full(0, -1, np.int32)  # by slot
+        self._free: list[int] = []
+        self._used = 0
+        self.mine: npt.NDArray[np.bool_] = np.zeros(0, bool)  # which of the rows at hand have one
+        self.rows: Indices | slice = slice(0, 0)  # and where
+
+    def turn(self, rows: Rows) -> None:
+        """Other streams are at hand than before."""
+        top = int(rows.slots.max()) + 1
+        if top > len(self.row):
+            more = max(top, 2 * len(self.row)) - len(self.row)
+            self.row = np.concatenate([self.row, np.full(more, -1, np.int32)])
+        self.mine = self._asked(rows)
+        self._give(rows.slots[self.mine])
+        found = self.row[rows.slots[self.mine]].astype(np.intp)
+        straight = len(found) > 0 and np.array_equal(found, np.arange(found[0], found[0] + len(found)))
+        self.rows = slice(int(found[0]), int(found[0]) + len(found)) if straight else found
+
+    def _asked(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        asked = np.zeros(len(rows.slots), bool)
+        for guard in self._guards:
+            asked |= True if guard is None else ~guard(rows).over(len(rows.slots)).false
+        return asked
+
+    def _give(self, slots: Slots) -> None:
+        new = slots[self.row[slots] < 0]
+        again = [self._free.pop() for _ in range(min(len(new), len(self._free)))]
+        self.row[new] = [*again, *range(self._used, self._used + len(new) - len(again))]
+        self._used += len(new) - len(again)
+        if self._used > self.kept.size:
+            self.kept.grow(self._used)
+
+    def release(self, slots: Indices) -> None:
+        """These slots may be given to other streams."""
+        known = slots[slots < len(self.row)]
+        rows = self.row[known][self.row[known] >= 0].astype(np.intp)
+        if len(rows):
+            self.kept.clear(rows)
+            self.row[known] = -1
+            self._free += rows.tolist()
+
+    def columns(self) -> dict[str, Array]:
+        return {"row": self.row, **{f"kept.{name}": column for name, column in self.kept.columns().items()}}
+
+    def restore(self, columns: Mapping[str, Array]) -> None:
+        kept = {name.removeprefix("kept."): column for name, column in columns.items() if name.startswith("kept.")}
+        if kept and self.kept.restore(kept):
+            self.row = columns["row"].copy()
+            taken = set(self.row[self.row >= 0].tolist())
+            self._used = max(taken, default=-1) + 1
+            self._free = sorted(set(range(self._used)) - taken, reverse=True)
+
+
+class _Lane:
+    """What is kept of the streams of one raster."""
+
+    def __init__(self, asks: Sequence[Ask], step: int) -> None:
+        self._slots: Slots | None = None  # of the last step
+        self.kept: dict[tuple[str, int], _Kept] = {}
+        for key, (cells, stats) in rings([ask.window for ask in asks], step).items():
+            own = [ask for ask in asks if (ask.window.argument, ask.window.width(step)) == key]
+            ring = Ring(cells, key[1], stats, own[0].about) if key[1] else Absence()
+            self.kept[key] = _Kept(ring, own[0].argument, list(dict.fromkeys(ask.guard for ask in own)))
+
+    def begin(self, rows: Rows) -> bool:
+        """A step begins; whether its streams are others than before."""
+        others = self._slots is None or not np.array_equal(self._slots, rows.slots)
+        for each in self.kept.values():
+            if others:
+                each.turn(rows)
+            each.kept.advance(rows.ts // rows.step)
+        self._slots = rows.slots.copy()
+        return others
+
+    def release(self, slots: Indices) -> None:
+        self._slots = None
+        for each in self.kept.values():
+            each.release(slots)
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """A window of those of the rows at hand for which it is kept (over.Stretch)."""
+
+    window: Window
+    kept: _Kept
+    now: Floats
+    k: int
+    step: int
+
+    @property
+    def _ring(self) -> Ring:
+        assert isinstance(self.kept.kept, Ring)
+        return self.kept.kept
+
+    @property
+    def seconds(self) -> float:
+        return self.step / 1e9
+
+    @property
+    def near(self) -> Floats:
+        return self._ring.near(self.kept.rows)
+
+    def older(self, name: str) -> Floats:
+        found: Floats = self._ring.fold(name, self.k, self.window.cells(self.step))[self.kept.rows]
+        return found
+
+    def then(self) -> Floats:
+        found: Floats = self._ring.cell(self.k - self.window.steps(self.step))[self.kept.rows]
+        return found + self.near
+
+    def lasted(self) -> Truth:
+        assert isinstance(self.kept.kept, Absence)
+        return self.kept.kept.lasted(self.kept.rows, self.now, self.window.steps(self.step))
+
+
+class Around:
+    """The past of streams, shared by all rules that ask for the same, and who belongs together.
+
+    For each step: ``begin``, then any number of expressions, then ``finish``. Rasters are told apart by the length of
+    their step and by where it begins, so the steps of one come in order and hold all of its streams.
+    """
+
+    def __init__(self, asks: Iterable[Ask]) -> None:
+        self._asks = list(asks)
+        self._lanes: dict[tuple[int, int], _Lane] = {}  # by length of the step and its remainder of time, ns
+        self._home: list[tuple[int, int]] = []
+        self._lane_of = np.full(0, -1, np.int32)  # by slot, into _home
+        self._together = Together()
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether there is anything to keep."""
+        return bool(self._asks)
+
+    def begin(self, rows: Rows) -> None:
+        """A step of one raster begins; ``rows`` are all of its streams, at least one."""
+        if not self._asks:
+            return
+        key = rows.step, rows.ts % rows.step
+        if key not in self._lanes:
+            self._open(key)
+        if self._lanes[key].begin(rows):
+            self._settle(rows.slots, self._home.index(key))
+
+    def _open(self, key: tuple[int, int]) -> None:
+        self._lanes[key] = _Lane(self._asks, key[0])
+        self._home.append(key)
+
+    def _settle(self, slots: Slots, lane: int) -> None:
+        """Streams that were on another raster before have no past there any more."""
+        top = int(slots.max()) + 1
+        if top > len(self._lane_of):
+            more = max(top, 2 * len(self._lane_of)) - len(self._lane_of)
+            self._lane_of = np.concatenate([self._lane_of, np.full(more, -1, np.int32)])
+        before = self._lane_of[slots]
+        for other in np.unique(before[(before >= 0) & (before != lane)]).tolist():
+            self._lanes[self._home[other]].release(slots[before == other].astype(np.intp))
+        self._lane_of[slots] = lane
+
+    def finish(self, rows: Rows) -> None:
+        """The step becomes the past."""
+        if not self._asks:
+            return
+        for (argument, _), each in self._lanes[rows.step, rows.ts % rows.step].kept.items():
+            now = self._now(argument, each, rows)
+            each.kept.write(rows.ts // rows.step, each.rows, now[each.mine])
+
+    def _now(self, argument: str, kept: _Kept, rows: Rows) -> Floats:
+        found: Floats = rows.once(("argument", argument), lambda rows: spread(kept.argument(rows), len(rows.slots)))
+        return found
+
+    def window(self, window: Window, rows: Rows) -> Any:
+        """What a function over time comes to, for each row; absent where its past is not kept."""
+        return rows.once(window, lambda rows: self._looked(window, rows))
+
+    def _looked(self, window: Window, rows: Rows) -> Any:
+        kept = self._lanes[rows.step, rows.ts % rows.step].kept[window.argument, window.width(rows.step)]
+        now = self._now(window.argument, kept, rows)[kept.mine]
+        found = OVER[window.function].run(_Stretch(window, kept, now, rows.ts // rows.step, rows.step))
+        if kept.mine.all():
+            return found
+        if isinstance(found, Truth):
+            return Truth(_placed(found.true, kept.mine, False), _placed(found.false, kept.mine, False))
+        return _placed(found, kept.mine, np.nan)
+
+    def members(self, rows: Rows) -> Members:
+        """Which rows belong to one group."""
+        found: Members = rows.once("members", self._together.members)
+        return found
+
+    def forget(self, slots: Sequence[int] | Slots) -> None:
+        """These slots may be given to other streams."""
+        gone = np.asarray(slots, np.intp)
+        for lane in self._lanes.values():
+            lane.release(gone)
+        self._lane_of[gone[gone < len(self._lane_of)]] = -1
+        self._together.forget(slots)
+
+    def columns(self) -> dict[str, Array]:
+        """For a checkpoint: all that is kept, with what it is of."""
+        columns: dict[str, Array] = {"lane_of": self._lane_of}
+        index = []
+        for number, (key, lane) in enumerate((key, self._lanes[key]) for key in self._home):
+            index.append([list(key), [list(argument) for argument in lane.kept]])
+            for place, kept in enumerate(lane.kept.values()):
+                columns |= {f"{number}.{place}.{name}": column for name, column in kept.columns().items()}
+        return columns | {"index": np.frombuffer(json.dumps(index).encode(), np.uint8)}
+
+    def restore(self, columns: Mapping[str, Array]) -> None:
+        """The inverse of ``columns``. What no rule asks for any more, or with another span, is left out."""
+        if "index" not in columns or not self._asks:
+            return
+        self._lane_of = columns["lane_of"].copy()
+        for number, (key, arguments) in enumerate(json.loads(columns["index"].tobytes())):
+            step, phase = key
+            self._open((step, phase))
+            kept = self._lanes[step, phase].kept
+            for place, (argument, width) in enumerate(arguments):
+                prefix = f"{number}.{place}."
+                if (argument, width) in kept:
+                    own = {name.removeprefix(prefix): c for name, c in columns.items() if name.startswith(prefix)}
+                    kept[argument, width].restore(own)
+
+
+def _placed(found: Any, mine: npt.NDArray[np.bool_], empty: Any) -> Any:
+    column = np.full(len(mine), empty)
+    column[mine] = found
+    return column
