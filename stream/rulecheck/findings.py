@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Literal
 
 from stream.config_text import ConfigError, Document, Mark, Place, Problem, parse, place_text
+from stream.durations import format_duration
 from stream.rulecheck.about import Streams, example, meant
 from stream.rulecheck.reach import unreachable
+from stream.rules.cost import COSTLY
+from stream.rules.over import memory
 from stream.rules.position import in_file
 from stream.rules.rule import Rule
 from stream.rules.rule_file import load_rules
 from stream.rules.source import ExpressionError, Source
+from stream.settings.streams import DEFAULT_STEP
 
 Level = Literal["error", "warning", "lint", "note"]
 WANTED = ("summary", "runbook_url")  # annotations that people need at three in the morning
@@ -135,6 +139,7 @@ def _of_rule(located: _Located, streams: Streams | None, counts: dict[str, int])
     if streams is not None:
         yield from _dead(located, streams, counts)
     yield from _lint(located)
+    yield from _memory(located)
 
 
 def _reach(located: _Located) -> Iterator[Finding]:
@@ -163,3 +168,17 @@ def _lint(located: _Located) -> Iterator[Finding]:
     missing = [name for name in WANTED if not rule.annotations.get(name)]
     if missing:
         yield located.finding("lint", f"has no annotation {' and no '.join(missing)}")
+    if rule.expr.cost > COSTLY:
+        said = f"costs {rule.expr.cost:,} operations for each stream and step, more than {COSTLY:,}"
+        yield located.finding("lint", said, "expr")
+
+
+def _memory(located: _Located) -> Iterator[Finding]:
+    """What the windows of a rule take; rules that ask for the same share it."""
+    exprs = [expr for expr in (located.rule.expr, located.rule.clear_expr) if expr is not None]
+    windows = [ask.window for expr in exprs for ask in expr.asks]
+    if windows:
+        longest = max(windows, key=lambda window: window.span.of(DEFAULT_STEP))
+        needed = f"{memory(windows, DEFAULT_STEP):,} bytes for each stream it is about"
+        said = f"looks back {longest.span}: keeps {needed}, at steps of {format_duration(DEFAULT_STEP)}"
+        yield located.finding("note", said, "expr")

@@ -25,10 +25,11 @@ NAMES: dict[str, Range] = {
     "score": POSITIVE, "age": POSITIVE, "rate": POSITIVE, "silent": POSITIVE, "flat": POSITIVE,
 }  # fmt: skip
 SOFT = ("score",)  # a model may say a little less than 0
-_OF_ARGUMENT = ("avg", "min", "max", "quantile", "median", "last", "first")  # of a window or a group: as its parts
+_AS_ARGUMENT = ("avg_over", "min_over", "max_over", "last_over", "offset", "group_avg", "group_min", "group_max")
+_SUMS = ("sum_over", "group_sum")
 _FUNCTIONS: dict[str, Range] = {
     "share_over": SHARE, "group_share": SHARE, "count_over": POSITIVE, "group_count": POSITIVE,
-    "group_rank": Range(1, inf), "stddev_over": POSITIVE, "group_stddev": POSITIVE,
+    "group_rank": Range(1, inf), "stddev_over": POSITIVE,
 }  # fmt: skip
 
 
@@ -96,13 +97,9 @@ def _called(node: ast.Call) -> Range:
     if name in ("min", "max"):
         choose = min if name == "min" else max
         return Range(choose(each.low for each in ranges), choose(each.high for each in ranges))
-    if name == "offset" or (name.startswith("group_") and name[6:] in _OF_ARGUMENT) or _over(name):
+    if name in _AS_ARGUMENT:
         return range_of(kept(node.args[0]))
-    return ANY
-
-
-def _over(name: str) -> bool:
-    return name.endswith("_over") and name[:-5] in _OF_ARGUMENT
+    return POSITIVE if name in _SUMS and range_of(kept(node.args[0])).low >= 0 else ANY
 
 
 def kept(node: ast.expr) -> ast.expr:

@@ -59,8 +59,8 @@ class Snapshot:
     lag_now: float = 0.0  # s
     budget_seconds: float = 0.0  # lag allowed
     streams: Streams = field(default_factory=Streams)
-    rules: tuple[Standing, ...] = ()
     figures: Figures = field(default_factory=Figures)
+    rules: tuple[Standing, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,9 +41,23 @@ NEVER = [
     ("value / 0 > 3", "divides by 0"),
     ("False", "can never be true"),
     ("2 < 1", "can never be true"),
+    ("avg_over(p, '5m') > 1", "can never be true"),
+    ("group_share(score > 1) > 1", "can never be true"),
+    ("share_over(value > 3, '5m') < 0", "can never be true"),
+    ("group_rank(score) < 1", "can never be true"),
+    ("sum_over('flat', '5m') < 0", "can never be true"),
+    ("offset('coverage', '1d') > 1", "can never be true"),
     ("value > 1 if p > 2 else coverage > 1", "can never be true"),
 ]
-SUSPECT = ["p <= 1", "score < 0", "value > 1 or p < 0", 'fidelity != "ful"', 'fidelity in ["full", "lit"]', "1 < 2"]
+SUSPECT = [
+    "count_over(p > 1, '5m') > 3",
+    "p <= 1",
+    "score < 0",
+    "value > 1 or p < 0",
+    'fidelity != "ful"',
+    'fidelity in ["full", "lit"]',
+    "1 < 2",
+]
 FINE = [
     "score >= 1",
     "p <= 0",
@@ -64,6 +78,9 @@ FINE = [
     "(value if p > 0.5 else score) > 1",
     "value % 10 == 3",
     "min(value, 3) > 2",
+    "sum_over(value, '5m') < 0",
+    "delta('value', '5m') < 0",
+    "max_over(p, '5m') > 0.5 and group_share(p > 0.5) >= 1",
 ]
 
 

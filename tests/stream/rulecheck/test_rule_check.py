@@ -126,6 +126,17 @@ def test_json_holds_the_same(tmp_path: Path) -> None:
     assert [(each["level"], each["line"]) for each in found["findings"]] == [("lint", 4), ("error", 4)]
 
 
+def test_what_costs_much_is_lint_and_memory_is_told(tmp_path: Path) -> None:
+    dear = " + ".join(f"max_over('value', '{n}m') + stddev_over('score', '{n}m')" for n in range(1, 5))
+    done = run("check", rules(tmp_path, f'alert: A, expr: "{dear} > 3", {GOOD}'))
+    assert done.exit_code == 3
+    assert "lint: A: costs" in done.stdout
+    cheap = run("check", rules(tmp_path, f"alert: A, expr: \"avg_over('value', '2h') > 3\", {GOOD}"))
+    assert cheap.exit_code == 0
+    assert "note: A: looks back 2h: keeps " in cheap.stdout
+    assert "bytes for each stream it is about, at steps of 1s" in cheap.stdout
+
+
 # --- streams
 
 
