@@ -33,7 +33,7 @@ from stream.web.snapshot import HISTORY, SECOND, Board, Snapshot, Streams
 
 ROOT = Path(__file__).parent.parent.parent
 HOSTILE = '<img src=x onerror="alert(1)">\n\\ü\ud800'
-JSON = ("status", "history", "alerts", "streams", "coverage")
+JSON = ("status", "rules", "history", "alerts", "streams", "coverage")
 ADDRESSES = ("/", "/metrics", "/-/healthy", "/-/ready", *(f"/api/v1/{name}" for name in JSON))
 
 
