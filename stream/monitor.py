@@ -21,6 +21,7 @@ from stream.lane import Tick
 from stream.latest import Latest
 from stream.ledger import FULL, GAP, SENTINEL, SHED, WARMUP, Ledger
 from stream.looks import Looked, Looks
+from stream.owed import Owed
 from stream.registry import Registry
 from stream.rules.alert import Alerts
 from stream.rules.change import Change
@@ -67,6 +68,7 @@ class Monitor:
 
     def __init__(self, parts: Parts, latency: int, every: int = 1) -> None:
         self.parts, self.latency, self._every = parts, latency, every
+        self.owed = Owed(parts.alerts, parts.incidents)
         self.laps, self.lags, self.catching_up = Laps(), Lags(), Lags()
         self.judged: dict[tuple[int, int], int] = {}  # lane to the last step that was judged
         self.since = np.zeros(0, np.int64)  # event time from which a stream counts as unseen, 0 = never due
@@ -98,6 +100,7 @@ class Monitor:
     def step(self, batch: Batch, now: int) -> Turn:
         """Take in one poll at ``now`` (ns) and judge the frames that event time has closed."""
         turn = Turn()
+        self.owed.settle(turn)
         self.laps.start()
         self._up = self._up or now
         self._hear(batch)
@@ -408,9 +411,11 @@ class Monitor:
         said = {name: getattr(verdicts, name) for name in _SAID}
         observed = self._observed(tick, {**said, **self._of_readings(tick), "coverage": coverage}, verdicts.fidelity)
         changes = parts.alerts.update(observed)
-        turn.told += [self._tell(change, verdicts, coverage) for change in changes]
-        turn.incidents += parts.incidents.gather(changes, tick.end)
-        own = self._self.look(tick.start, self._breached, self.unseen)
+        of_streams = [change for change in changes if change.slot >= 0]
+        turn.told += [self._tell(change, verdicts, coverage) for change in of_streams]
+        turn.incidents += parts.incidents.gather(of_streams, tick.end)
+        own = [change for change in changes if change.slot < 0]
+        own += self._self.look(tick.start, self._breached, self.unseen)
         turn.told += [Told(change, None, -1, 1.0, 0) for change in own]
         self.laps.lap("rules")
 

@@ -191,8 +191,10 @@ class Durable:
         monitor.judged = {(step, origin): k for step, origin, k in judged}
         monitor.restore_counters(self._store.part("counters"))
         monitor.expect(_by_name(self._store.part("streams"), columns))
-        parts.alerts.restore(self._store.part("alerts"))
+        orphans = parts.alerts.restore(self._store.part("alerts"))
         parts.incidents.restore(self._store.part("incidents"))
+        last = max((k * step + origin for step, origin, k in judged), default=0)
+        monitor.owed.add(parts.alerts.orphaned(orphans, last))
         for slot, name in enumerate(parts.table.names):
             if name:
                 parts.ledger.start(slot, name)

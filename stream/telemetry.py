@@ -83,6 +83,7 @@ class Figures:
     model_errors: int = 0
     rule_evaluations: int = 0
     rule_unknown: int = 0
+    alerts_left_out: int = 0
     alerts: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by alertname and state
     notifications: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)  # sink: delivered, failed, waiting
     config_ok: bool = True
@@ -164,6 +165,9 @@ METRICS: tuple[Described, ...] = (
     Described("heed_rule_unknown_total", "counter", (),
               "Evaluations that could not be decided, because a value was absent; the alert kept its state.",
               lambda f: _one(f.rule_unknown)),
+    Described("heed_alerts_left_out_total", "counter", (),
+              "Alerts that could not fire because of the limit of their rule group.",
+              lambda f: _one(f.alerts_left_out)),
     Described("heed_alerts", "gauge", ("alertname", "state"),
               "Alerts that are `pending` or `firing` now.", lambda f: [(key, n) for key, n in f.alerts.items()]),
     Described("heed_notifications_total", "counter", ("sink",),

@@ -23,7 +23,7 @@ from stream.rules.incident import Incidents
 from stream.rules.rule import Rule
 from stream.rules.rule_file import built_in, load_rules
 from stream.sentinel import Sentinel
-from stream.settings import Settings, StreamRules, rule_paths
+from stream.settings import Settings, StreamRules, TimeInterval, rule_paths
 from stream.windows import Windows
 
 BUILTIN = Path(__file__).parents[2] / "models" / "builtin"
@@ -68,7 +68,12 @@ def scorer_of(settings: Settings) -> Scorer | None:
 def rules_of(settings: Settings, config: Path | None) -> list[Rule]:
     """The rules of the files that the settings name (relative to the config file); without any, the built-in ones."""
     paths = rule_paths(settings, config.parent if config else Path())
-    return load_rules(paths) if paths else built_in()
+    return load_rules(paths, intervals_of(settings)) if paths else built_in()
+
+
+def intervals_of(settings: Settings) -> dict[str, TimeInterval]:
+    """The named times that rules may ask for."""
+    return {interval.name: interval for interval in settings.time_intervals}
 
 
 def monitor_of(settings: Settings, world: World, rules: list[Rule], scorer: Scorer | None, cost: Cost) -> Monitor:
@@ -97,9 +102,9 @@ def monitor_of(settings: Settings, world: World, rules: list[Rule], scorer: Scor
         wrapped = cost.wrap(scorer)
         money = Budget(latency, cost.exact or wrapped.cost, budget.slack, cost.exact is not None)
         looks = Looks(wrapped, windows, sentinel, groups, money, world.clock)
+    alerts = Alerts(rules, world.table, intervals_of(settings))
     parts = Parts(
-        world.table, windows, groups, sentinel, gate, looks, Alerts(rules, world.table), Incidents(), ledger,
-        registry, world.clock,
+        world.table, windows, groups, sentinel, gate, looks, alerts, Incidents(), ledger, registry, world.clock,
     )  # fmt: skip
     return Monitor(parts, latency, w.every)
 

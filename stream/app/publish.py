@@ -152,6 +152,7 @@ class Publisher:
             model_errors=monitor.model_errors,
             rule_evaluations=parts.alerts.evaluations,
             rule_unknown=parts.alerts.unknown,
+            alerts_left_out=parts.alerts.left_out,
             alerts={(name, state): n for name, of in parts.alerts.counts().items() for state, n in of.items()},
             notifications=self._outbox.counts(),
             build=self._build(),

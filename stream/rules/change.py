@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.rules.columns import FIDELITIES, Names, Observed
+from stream.rules.expression import compile_expression
 from stream.rules.rule import Rule
 from stream.rules.template import render
 
@@ -35,12 +36,16 @@ class Change:
     ends_at: int | None
     fingerprint: str  # 16 hex digits, by the labels
     values: Values  # the stream's columns at the change, None where absent
-    reason: str  # expr_true, no_data; expr_false, clear_expr; or why the stream was forgotten
+    reason: str  # why it fires or is over: docs/alerts.md has the list
 
     def resolved(self, ts: int, reason: str, values: Values | None = None) -> Change:
         """The end of an alert that fires."""
         kept = self.values if values is None else values
         return replace(self, status="resolved", ends_at=max(ts, self.starts_at), reason=reason, values=kept)
+
+    def of_rule(self, rule: Rule) -> Change:
+        """The same alert under a rule with other texts."""
+        return replace(self, rule=rule)
 
     def row(self) -> dict[str, Any]:
         """What a snapshot keeps of an alert that fires, beside its times."""
@@ -52,7 +57,7 @@ def began_to_fire(
 ) -> Change:
     """The beginning of an alert."""
     stream, group = names.names[slot], names.groups[slot]
-    labels = alert_labels(rule, stream, group, names.labels[slot])
+    labels = alert_labels(rule, stream, group, names.labels[slot], values)
     return Change(
         rule, slot, stream, group, labels, "firing", active_at, starts_at, None, fingerprint(labels), values, reason
     )
@@ -69,17 +74,27 @@ def restored(rule: Rule, row: Row, slot: int) -> Change | None:
     )  # fmt: skip
 
 
+def orphan(row: Row) -> Change | None:
+    """What a snapshot's row told when its alert fired, where its rule is not known any more; None if it did not."""
+    if row.get("state") != "firing":
+        return None
+    return restored(Rule(row["labels"]["alertname"], compile_expression("False")), row, -1)
+
+
 def fingerprint(labels: Mapping[str, str]) -> str:
     """16 hex digits that tell one alert from all others."""
     text = "\0".join(chain.from_iterable(sorted(labels.items())))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def alert_labels(rule: Rule, stream: str, group: str, labels: Mapping[str, str]) -> dict[str, str]:
-    """The labels of an alert: the stream's, over them the rule's, over those its own three."""
+def alert_labels(
+    rule: Rule, stream: str, group: str, labels: Mapping[str, str], values: Values | None = None
+) -> dict[str, str]:
+    """The labels of an alert: the stream's, over them the rule's, over those its own three; none is empty."""
     own = {"alertname": rule.alert, "stream": stream, "group": group}
     known = {**labels, **own}
-    return {**labels, **{name: render(text, known, {}) for name, text in rule.labels.items()}, **own}
+    of_rule = {name: render(text, known, values or {}) for name, text in rule.labels.items()}
+    return {name: text for name, text in {**labels, **of_rule}.items() if text} | own
 
 
 def values_at(observed: Observed, places: npt.NDArray[np.intp]) -> list[dict[str, float | str | None]]:

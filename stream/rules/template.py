@@ -1,36 +1,46 @@
-"""Texts of annotations and labels: ``{{ $labels.site }}``, ``{{ $value }}``, ``{{ $values.score }}`` filled in.
+"""Texts of annotations and labels, in the language of Prometheus' templates: ``{{ $labels.site | toUpper }}``.
 
-What can't be filled in is shown in the text, so that a slip in a template never loses an alert.
+What can't be filled in is said in the text, as Prometheus says it, so that a slip in a template never loses an alert.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
 
-_PLACE = re.compile(r"\{\{-?\s*(.{0,200}?)\s*-?\}\}", re.DOTALL)
-_NAMED = re.compile(r"\$(labels|values)\.(\w+)", re.ASCII)
+from stream.rules.template_format import MOST_LETTERS, cleaned
+from stream.rules.template_lexer import TemplateError
+from stream.rules.template_parser import VARIABLES, Parser, Root, Run, Scope, Values
+
+__all__ = ["TemplateError", "check_template", "render"]
+
+
+def check_template(text: str) -> None:
+    """Raises TemplateError, with line, column and a caret, where the text is no template."""
+    if "{{" in text:
+        _compiled(text)
+
+
+@lru_cache(maxsize=4096)
+def _compiled(text: str) -> Run:
+    return Parser(text).template()
 
 
 def render(text: str, labels: Mapping[str, str], values: Mapping[str, float | str | None]) -> str:
-    """The text with its places filled in."""
+    """The text filled in; ``<error expanding template: ...>`` where that fails."""
     if "{{" not in text:
         return text
-    return _PLACE.sub(lambda place: _filled(place[1], labels, values), text)
+    try:
+        return _filled(_compiled(text), labels, values)
+    except TemplateError as error:
+        return f"<error expanding template: line {error.line}, column {error.column}: {error.said}>"
 
 
-def _filled(inside: str, labels: Mapping[str, str], values: Mapping[str, float | str | None]) -> str:
-    named = _NAMED.fullmatch(inside)
-    if inside == "$value" or (named and named[1] == "values"):
-        name = named[2] if named else "value"
-        return shown(values[name]) if name in values else f"<no value {name}>"
-    if named:
-        return labels.get(named[2], f"<no label {named[2]}>")
-    return f"<template not understood: {inside}>"
-
-
-def shown(value: float | str | None) -> str:
-    """A value for people: six significant digits; "unknown" where absent."""
-    if value is None:
-        return "unknown"
-    return value if isinstance(value, str) else f"{value:.6g}"
+def _filled(template: Run, labels: Mapping[str, str], values: Mapping[str, float | str | None]) -> str:
+    value = cleaned(values.get("value"))
+    root = Root(Labels=labels, Values=Values(values), Value=value, ExternalLabels={}, ExternalURL="")
+    known: tuple[Any, ...] = (root, labels, root["Values"], value, {}, "")
+    scope = Scope(root, list(zip(VARIABLES, known, strict=True)))
+    template(scope)
+    return "".join(scope.out)[:MOST_LETTERS]

@@ -1,11 +1,11 @@
-"""Which evaluations a rule trusts, and what it makes of streams without a reading."""
+"""Which evaluations a rule trusts, and what it makes of streams of which it can't tell."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from stream.rules.columns import Bools, Observed
-from stream.rules.rule import Rule
+from stream.rules.rule import NoData, Rule
 from stream.rules.truth import Truth
 
 
@@ -26,12 +26,21 @@ def _asked(rule: Rule, observed: Observed) -> list[Bools]:
     return asked
 
 
-def without_data(rule: Rule, truth: Truth, observed: Observed) -> Truth:
-    """``no_data``: what is unknown where no reading came counts as true (alerting) or false (ok)."""
-    if rule.no_data == "keep":
+def decided(rule: Rule, truth: Truth, observed: Observed) -> Truth:
+    """What is unknown counts as true (alerting) or false (ok): by ``no_data`` where no reading came, else by ``error``.
+
+    A stream of which nothing was said yet is no error: it has too little history.
+    """
+    if rule.no_data == rule.error == "keep":
         return truth
     value = observed.numbers.get("value")
-    silent = ~truth.known if value is None else ~truth.known & np.isnan(value)
-    if rule.no_data == "alerting":
-        return Truth(truth.true | silent, truth.false)
-    return Truth(truth.true, truth.false | silent)
+    silent = np.ones(len(observed.slots), bool) if value is None else np.isnan(value)
+    unknown = ~truth.known
+    truth = _counted(truth, unknown & silent, rule.no_data)
+    return _counted(truth, unknown & ~silent & (observed.fidelity > 0), rule.error)
+
+
+def _counted(truth: Truth, where: Bools, policy: NoData) -> Truth:
+    if policy == "keep":
+        return truth
+    return Truth(truth.true | where, truth.false) if policy == "alerting" else Truth(truth.true, truth.false | where)

@@ -11,7 +11,6 @@ from stream.rules.change import Change, fingerprint
 from stream.rules.expression import compile_expression
 from stream.rules.message import Told, message, rfc3339
 from stream.rules.rule import Rule
-from stream.rules.template import render
 
 START = 1_772_366_400_250_000_000  # 2026-03-01T12:00:00.25Z
 LABELS = {"alertname": "Hot", "stream": "press1/temp", "group": "press1", "site": "berlin"}
@@ -94,20 +93,3 @@ def test_the_end_of_an_alert_has_its_identity() -> None:
 )
 def test_times_are_told_to_the_nanosecond(ns: int, text: str) -> None:
     assert rfc3339(ns) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("no places", "no places"),
-        ("{{ $labels.site }}/{{$value}}/{{- $values.score -}}", "berlin/91.25/2.5"),
-        ("{{ $values.fidelity }} {{ $values.imputed }}", "full unknown"),
-        ("{{ $labels.nope }}", "<no label nope>"),
-        ("{{ $values.nope }}", "<no value nope>"),
-        ("{{ humanize $value }} left", "<template not understood: humanize $value> left"),
-        ("{{ $value", "{{ $value"),
-        ("{{}}", "<template not understood: >"),
-    ],
-)
-def test_what_a_template_can_not_fill_in_is_shown(text: str, shown: str) -> None:
-    assert render(text, LABELS, VALUES) == shown

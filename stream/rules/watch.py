@@ -1,0 +1,215 @@
+"""One rule over all streams: its condition, its open alerts, and what is told of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from stream.rules.change import Change, Row, began_to_fire, restored, values_at
+from stream.rules.columns import Bools, Names, Observed, Rows, Slots
+from stream.rules.expression import Expression, compile_expression
+from stream.rules.life import ACTIVE_AT, FIRING, FLAPPING, INACTIVE, LEFT_OUT, PENDING, STARTS_AT, Indices, Life, Spans
+from stream.rules.limited import Limited
+from stream.rules.policy import judged, out_of_range
+from stream.rules.rule import Rule
+from stream.rules.standing import SHOWN, Standing
+from stream.rules.trust import decided, trusted
+from stream.rules.truth import Truth
+
+
+class Watch:
+    """One rule and its open alerts. The expressions are its own: they remember what they found out of names."""
+
+    def __init__(self, rule: Rule, names: Names) -> None:
+        self.rule, self.content, self._names = rule, rule.content, names
+        self.expr: Expression = compile_expression(rule.expr.text)
+        self.clear = None if rule.clear_expr is None else compile_expression(rule.clear_expr.text)
+        self.life = Life(rule.flapping.changes)
+        self.told: dict[int, Change] = {}  # what fires, by slot
+        self.waiting = 0  # of what fired before a restart, streams that were not seen since
+        self.limited = Limited()
+        self.evaluations = 0  # rule x stream
+        self.unknown = 0  # of these, neither true nor false
+        self.evaluated = 0  # end of the last step it was evaluated at, ns
+        self.left_out = 0  # alerts that could not fire for the limit, each time counted once
+
+    def look(self, observed: Observed, rows: Rows, place: Indices) -> list[Change]:
+        """Look at one step of streams; ``place`` tells where a slot stands among them, -1 = not there."""
+        rule, life = self.rule, self.life
+        truth = judged(rule, self.expr, rows, observed)
+        known = int(np.count_nonzero(truth.true) + np.count_nonzero(truth.false))
+        self.evaluations += len(observed.slots)
+        self.evaluated = observed.end
+        self.unknown += len(observed.slots) - known
+        filled = decided(rule, truth, observed)
+        if not len(life) and not filled.true.any():
+            return self._tell_limit(observed.ts) if self.limited.starts_at is not None else []
+        at = self._open(filled.true, observed.slots, place)
+        clear = None if self.clear is None else trusted(rule, self.clear.over(rows), observed)
+        signs = life.signs(at, filled, clear, rule.count)
+        spans = self._spans(observed.step)
+        ripe, ended = life.advance(observed.ts, signs, spans)
+        changes = self._tell_ended(observed, at, ended, truth)
+        began = self._within_limit(observed, at, ripe)
+        life.fire(began, observed.ts, spans)
+        changes += self._tell_began(observed, at, began, truth)
+        changes += self._tell_limit(observed.ts) if rule.limit else []
+        life.rest(signs.seen, observed.ts, spans.flapping)
+        return changes
+
+    def pause(self, observed: Observed, place: Indices, reason: str) -> list[Change]:
+        """The rule does not hold at this time: whatever these streams had is over."""
+        at = place[self.life.slot]
+        fired = self.life.close(at >= 0)
+        places = np.sort(at[fired])
+        changes = [
+            self.told.pop(int(observed.slots[at])).resolved(observed.ts, reason, values)
+            for at, values in zip(places.tolist(), values_at(observed, places), strict=True)
+        ]
+        self.life.rest(at >= 0, observed.ts, self.rule.flapping.within.of(observed.step))
+        return changes + (self._tell_limit(observed.ts) if self.rule.limit else [])
+
+    def _spans(self, step: int) -> Spans:
+        rule = self.rule
+        lengths = (rule.hold, rule.keep_firing_for, rule.cool_down, rule.flapping.within)
+        return Spans(*(each.of(step) for each in lengths))
+
+    def _open(self, true: Bools, slots: Slots, place: Indices) -> Indices:
+        """Give a row to each stream that needs one; where the rows stand among the observed, -1 = not there."""
+        at = place[self.life.slot]
+        fresh = true.copy()
+        fresh[at[at >= 0]] = False
+        new = np.flatnonzero(fresh)
+        if not len(new):
+            return at
+        self.life.open(slots[new])
+        return np.concatenate([at, new])
+
+    def _within_limit(self, observed: Observed, at: Indices, ripe: Indices) -> Indices:
+        """Of the rows that may fire, those for which there is room: what is pending longest, then by score."""
+        room = self.rule.limit - len(self.told) - self.waiting
+        if not self.rule.limit or len(ripe) <= room:
+            return ripe
+        score = observed.numbers.get("score")
+        ranks = []
+        for row in ripe.tolist():
+            height = 0.0 if score is None else float(np.nan_to_num(score[at[row]]))
+            ranks.append((int(self.life.times[ACTIVE_AT, row]), -height, self._names.names[self.life.slot[row]], row))
+        order = np.array([row for *_, row in sorted(ranks)], np.intp)
+        left = order[max(0, room) :]
+        self.left_out += int(np.count_nonzero(~self.life.marks[LEFT_OUT, left]))
+        self.life.leave_out(left)
+        return np.sort(order[: max(0, room)])
+
+    def _tell_limit(self, ts: int) -> list[Change]:
+        return self.limited.look(self.rule, ts, int(np.count_nonzero(self.life.marks[LEFT_OUT])))
+
+    def _tell_ended(self, observed: Observed, at: Indices, ended: Indices, truth: Truth) -> list[Change]:
+        if not len(ended):
+            return []
+        changes, ended = [], ended[np.argsort(at[ended])]
+        places = at[ended]
+        for row, place, values in zip(ended.tolist(), places.tolist(), values_at(observed, places), strict=True):
+            reason = "flapping_over" if self.life.marks[FLAPPING, row] else self._why_ended(observed, place, truth)
+            changes.append(self.told.pop(int(observed.slots[place])).resolved(observed.ts, reason, values))
+        return changes
+
+    def _why_ended(self, observed: Observed, place: int, truth: Truth) -> str:
+        if self.rule.clear_expr is not None:
+            return "clear_expr"
+        return _unless_unknown("expr_false", observed, place, truth)
+
+    def _tell_began(self, observed: Observed, at: Indices, began: Indices, truth: Truth) -> list[Change]:
+        if not len(began):
+            return []
+        changes, times = [], self.life.times
+        began = began[np.argsort(at[began])]
+        places = at[began]
+        outside = out_of_range(self.rule, observed)
+        for row, place, values in zip(began.tolist(), places.tolist(), values_at(observed, places), strict=True):
+            slot, reason = int(observed.slots[place]), _unless_unknown("expr_true", observed, place, truth)
+            if outside is not None and outside[place]:
+                reason = "out_of_range"
+            if self.life.marks[FLAPPING, row]:
+                reason = "flapping"
+            active_at, starts_at = int(times[ACTIVE_AT, row]), int(times[STARTS_AT, row])
+            change = began_to_fire(self.rule, slot, self._names, active_at, starts_at, values, reason)
+            self.told[slot] = change
+            changes.append(change)
+        return changes
+
+    def forget(self, slots: Slots, ts: int, reason: str) -> list[Change]:
+        """Streams are gone: what fires of them is resolved, and nothing of them is known any more."""
+        rows = np.isin(self.life.slot, slots)
+        fired = sorted(self.life.slot[rows & (self.life.state == FIRING)].tolist())
+        changes = [self.told.pop(slot).resolved(ts, reason) for slot in fired]
+        self.life.drop(rows)
+        self.expr.forget(slots)
+        if self.clear is not None:
+            self.clear.forget(slots)
+        return changes
+
+    def end(self, ts: int, reason: str) -> list[Change]:
+        """The rule is gone: all that fires is resolved."""
+        changes = [self.told[slot].resolved(ts, reason) for slot in sorted(self.told)]
+        return changes + self.limited.end(self.rule, ts, reason)
+
+    def rename(self, rule: Rule) -> None:
+        """The same rule with other texts, or in another place."""
+        self.rule = rule
+        self.told = {slot: change.of_rule(rule) for slot, change in self.told.items()}
+
+    def firing(self) -> list[Change]:
+        """What fires now, as it was told."""
+        return [*self.told.values(), *self.limited.firing(self.rule)]
+
+    def expressions(self) -> list[Expression]:
+        """What is evaluated."""
+        return [self.expr] if self.clear is None else [self.expr, self.clear]
+
+    def standing(self) -> Standing:
+        """How the rule is doing."""
+        state, names = self.life.state, self._names
+        pending = np.flatnonzero(state == PENDING)
+        shown = tuple(
+            (names.names[slot], names.groups[slot], int(self.life.times[ACTIVE_AT, row]))
+            for row, slot in zip(pending[:SHOWN].tolist(), self.life.slot[pending[:SHOWN]].tolist(), strict=True)
+        )
+        firing = int(np.count_nonzero(state == FIRING))
+        return Standing(self.rule, len(pending), firing, self.evaluations, self.unknown, self.evaluated, shown)
+
+    def suspects(self) -> Slots:
+        """Slots that are pending or firing."""
+        slots: Slots = self.life.slot[self.life.state != INACTIVE]
+        return slots
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every alert that is not at rest, as plain values."""
+        about = {"rule": self.rule.key, "content": self.content}
+        found = []
+        for i, slot in enumerate(self.life.slot.tolist()):
+            row = {**about, "stream": self._names.names[slot], **self.life.row(i)}
+            told = self.told.get(slot)
+            found.append(row if told is None else {**row, **told.row()})
+        limited = self.limited.row()
+        return found if limited is None else [*found, {**about, "stream": "", "limited": limited}]
+
+    def fits(self, row: Row) -> bool:
+        """Whether a row of a snapshot is of this very rule; those of older versions do not tell."""
+        return bool(row.get("content", self.content) == self.content)
+
+    def put(self, slot: int, row: Row) -> None:
+        """Take up one row again."""
+        self.life.put(slot, row)
+        change = restored(self.rule, row, slot)
+        if change is not None:
+            self.told[slot] = change
+
+
+def _unless_unknown(word: str, observed: Observed, place: int, truth: Truth) -> str:
+    """Why an alert changed: by its condition, or by what is made of a condition that is unknown."""
+    if truth.true[place] or truth.false[place]:
+        return word
+    value: Any = observed.numbers.get("value")
+    return "no_data" if value is None or np.isnan(value[place]) else "error"
