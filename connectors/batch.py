@@ -6,7 +6,6 @@ import heapq
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ Times = npt.NDArray[np.int64]  # nanoseconds since the epoch, UTC
 Floats = npt.NDArray[np.float64]
 
 SECOND = 1_000_000_000  # nanoseconds
-NO_LABELS: Mapping[str, str] = MappingProxyType({})  # one for all streams that have none
+NO_LABELS: Mapping[str, str] = {}  # one for all streams that have none
 REFUSED = -1  # the slot of a stream that the limit on streams turned away
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 
 from connectors.batch import PartitionTable
-from connectors.kafka_partitions import UNPLACED, Partition, name, parsed
+from connectors.kafka_partitions import UNPLACED, Partition, name, parsed, times_in
 
 
 class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
@@ -16,12 +16,17 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyth
 
     The broker's committed offset is only where nobody wanted another one; a partition that comes back to this process
     is read on from where it was read to, if nobody else got further.
+
+    ``seed`` (ns): where nothing else was wanted, so much history is read before the offset at which reading begins;
+    ``learning`` is told the event time up to which it is history.
     """
 
-    def __init__(self, table: PartitionTable, reset: str) -> None:
+    def __init__(
+        self, table: PartitionTable, reset: str, seed: int = 0, learning: Callable[[int], None] = lambda until: None
+    ) -> None:
         self.parts: dict[TopicPartition, Partition] = {}
         self.lost = 0  # records that were gone before they could be read
-        self._table, self._reset = table, reset
+        self._table, self._reset, self._seed, self._learning = table, reset, seed, learning
         self._wanted: dict[TopicPartition, int] = {}
         self._left: dict[TopicPartition, int] = {}  # how far partitions had been read when they were taken away
         self._changes: deque[tuple[bool, list[TopicPartition]]] = deque()  # given or taken; from the client's thread
@@ -96,24 +101,39 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyth
         starts = self._consumer.beginning_offsets([part.at for part in new], timeout_ms=timeout_ms)
         ends = self._consumer.end_offsets([part.at for part in new], timeout_ms=timeout_ms)
         for part in new:
-            wanted = self._wish(part, timeout_ms)
+            wanted, said = self._wish(part, timeout_ms)
             part.position = self._nearest(part.name, wanted, starts[part.at], ends[part.at])
             part.end, part.since = ends[part.at], now
+            if self._seed and part.at not in self._wanted and part.remembered is None:
+                self._go_back(part, starts[part.at], times_in(said, now), timeout_ms)
             self._consumer.seek(part.at, part.position)
             self._wanted.pop(part.at, None)
             part.remembered = None
             part.wait(UNPLACED, False)
         return True
 
-    def _wish(self, part: Partition, timeout_ms: float) -> int | None:
+    def _wish(self, part: Partition, timeout_ms: float) -> tuple[int | None, str | None]:
+        """Where to read from, and what was committed beside that offset."""
         assert self._consumer is not None
         if part.at in self._wanted:
-            return self._wanted[part.at]
-        committed: int | None = None
+            return self._wanted[part.at], None
+        committed: OffsetAndMetadata | None = None
         if self._consumer.config["group_id"] is not None:
-            committed = self._consumer.committed(part.at, timeout_ms=timeout_ms)
-        offsets = [offset for offset in (committed, part.remembered) if offset is not None and offset >= 0]
-        return max(offsets, default=None)
+            committed = self._consumer.committed(part.at, metadata=True, timeout_ms=timeout_ms)
+        if committed is None:
+            return part.remembered, None
+        return max(committed.offset, part.remembered or 0), committed.metadata
+
+    def _go_back(self, part: Partition, start: int, last: tuple[int, int], timeout_ms: float) -> None:
+        """Read from ``seed`` earlier, to learn; ``last``: event time of what was read last, and when that was (ns)."""
+        assert self._consumer is not None
+        until, read_at = last
+        since_ms = (read_at - self._seed) // 1_000_000
+        found = self._consumer.offsets_for_times({part.at: since_ms}, timeout_ms=timeout_ms).get(part.at)
+        earlier = part.position if found is None else min(found.offset, part.position)
+        part.floor, part.position = part.position, max(start, earlier)
+        if part.position < part.floor:
+            self._learning(until)
 
     def _nearest(self, partition: str, wanted: int | None, start: int, end: int) -> int:
         """The offset to read from: the wanted one where it still is, else by ``auto.offset.reset``."""

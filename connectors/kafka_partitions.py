@@ -26,6 +26,7 @@ class Partition:
     number: int  # in the PartitionTable
     remembered: int | None = None  # how far this process had read when it lost the partition
     position: int = -1
+    floor: int = -1  # what lies before it is read to learn from, and was read before by others, or by nobody
     end: int = -1  # the broker's, as far as known
     since: int = 0  # ns: what was written before waited for heed, not for its turn
     event_time: int | None = None  # ns: the middle of the last readings
@@ -70,6 +71,19 @@ def parsed(text: str) -> TopicPartition | None:
     """The partition of that name; None where it is not one."""
     topic, slash, number = text.rpartition("/")
     return TopicPartition(topic, int(number)) if slash and number.isdecimal() else None
+
+
+def metadata_of(part: Partition, now: int) -> str:
+    """What is committed beside an offset: the event time of what was read before it, and when that was (ns)."""
+    return "" if part.event_time is None else f"heed {part.event_time} {now}"
+
+
+def times_in(metadata: str | None, now: int) -> tuple[int, int]:
+    """The two times in what was committed beside an offset; ``now`` where heed did not write it."""
+    words = (metadata or "").split()
+    if len(words) == 3 and words[0] == "heed" and words[1].isdecimal() and words[2].isdecimal():
+        return int(words[1]), int(words[2])
+    return now, now
 
 
 def balance(partitions: Collection[Partition], now: int) -> None:

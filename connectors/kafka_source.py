@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -27,7 +27,7 @@ from connectors.kafka_batch import Codec, KafkaBatch, Records
 from connectors.kafka_client import Settings, consumer_settings
 from connectors.kafka_connection import Connection
 from connectors.kafka_dead_letters import DeadLetters, Letter
-from connectors.kafka_partitions import LETTERS, Partition, balance, parsed
+from connectors.kafka_partitions import LETTERS, Partition, balance, metadata_of, parsed
 from connectors.kafka_quirks import fenced, joining, make_no_topics, unpark, unreadable
 from connectors.source import SourceError
 
@@ -61,8 +61,8 @@ class KafkaSource:
 
     Reads on from where ``seek`` said; else from the group's committed offset, else as ``auto.offset.reset`` says.
     Messages that can't be decoded go to ``dead_letter`` (default ``<group.id>.dlq``). ``instance`` makes it a static
-    member unless ``client`` names one. Raises ValueError where settings make no sense; while no broker answers,
-    polls are empty and ``problem`` says so.
+    member unless ``client`` names one. ``seed`` and ``learning``: see Assignment. Raises ValueError where settings make
+    no sense; while no broker answers, polls are empty and ``problem`` says so.
     """
 
     def __init__(
@@ -75,6 +75,8 @@ class KafkaSource:
         pattern: str | None = None,
         dead_letter: str | None = None,
         instance: str | None = None,
+        seed: int = 0,
+        learning: Callable[[int], None] = lambda until: None,
     ) -> None:
         if bool(topics) == bool(pattern):
             raise ValueError("write either topics or a pattern")
@@ -82,7 +84,7 @@ class KafkaSource:
         settings = {**_DEFAULTS, "group_instance_id": instance, **consumer_settings(client)}
         self._servers = ",".join(settings["bootstrap_servers"])
         self._letters = DeadLetters(_letter_topic(dead_letter, settings["group_id"]), client)
-        self._assignment = Assignment(partitions, settings["auto_offset_reset"])
+        self._assignment = Assignment(partitions, settings["auto_offset_reset"], seed, learning)
         self._connection = Connection({**settings, **_FIXED})
         self._ask_ms = ASK_MS + settings["fetch_max_wait_ms"]
         self._batch = KafkaBatch(codec, self._letters)
@@ -130,7 +132,7 @@ class KafkaSource:
         for text, offset in positions.items():
             at = parsed(text)
             part = self._assignment.parts.get(at) if at is not None else None
-            if part is not None and part.placed and offset != part.committed:
+            if part is not None and part.placed and offset != part.committed and offset >= part.floor:
                 part.told = offset
                 offsets[part.at] = offset
         if self._consumer is not None and offsets:
@@ -291,7 +293,12 @@ class KafkaSource:
 
     def _tell(self, consumer: KafkaConsumer, offsets: Mapping[TopicPartition, int]) -> None:
         try:
-            consumer.commit_async({at: _offset(offset) for at, offset in offsets.items()}, callback=self._taken)
+            parts = self._assignment.parts
+            told = {
+                at: OffsetAndMetadata(offset, metadata_of(parts[at], self._clock.now()), -1)
+                for at, offset in offsets.items()
+            }
+            consumer.commit_async(told, callback=self._taken)
         except KafkaError as error:
             self._trouble = _told(error)
 
@@ -302,7 +309,8 @@ class KafkaSource:
                 self._assignment.parts[at].committed = committed.offset
 
     def _tell_last(self) -> None:
-        offsets = {part.at: _offset(part.told) for part in self._parts() if part.told not in (-1, part.committed)}
+        parts = [part for part in self._parts() if part.told not in (-1, part.committed)]
+        offsets = {part.at: OffsetAndMetadata(part.told, metadata_of(part, self._clock.now()), -1) for part in parts}
         if self._consumer is not None and offsets:
             with suppress(KafkaError):  # the state keeps its own positions; the broker's are a courtesy
                 self._consumer.commit(offsets, timeout_ms=CLOSE_MS)
@@ -328,10 +336,6 @@ def _known(ask: Any, at: TopicPartition) -> int:
 def _double(consumer: KafkaConsumer) -> str:
     member, group = consumer.config["group_instance_id"], consumer.config["group_id"]
     return f"another process reads as the same member {member!r} of the group {group!r}"
-
-
-def _offset(offset: int) -> OffsetAndMetadata:
-    return OffsetAndMetadata(offset, "", -1)
 
 
 def _told(error: Exception) -> str:

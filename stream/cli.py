@@ -99,11 +99,19 @@ def run(
     rules: Annotated[list[str] | None, typer.Option(help="Rule file; by default those of the configuration.")] = None,
     sets: Sets = None,
     no_web: Annotated[bool, typer.Option("--no-web", help="Without the page and the HTTP interface.")] = False,
+    seed: Annotated[str | None, typer.Option(help="Learn from so much of the topics' history first, like 1h.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes in the Kafka group on this host.")] = 1,
 ) -> None:
     """Run the daemon. Without a configuration it reads JSON lines from standard input."""
     from stream.app.daemon import RunOptions, run_daemon
 
-    raise typer.Exit(run_daemon(RunOptions(config, record, rules or (), sets or (), not no_web)))
+    overrides = [*(sets or ()), *([f"seed={seed}"] if seed is not None else [])]
+    options = RunOptions(config, record, rules or (), overrides, not no_web)
+    if workers == 1:
+        raise typer.Exit(run_daemon(options))
+    from stream.app.workers import run_workers
+
+    raise typer.Exit(run_workers(options, workers))
 
 
 @app.command()

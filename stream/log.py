@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from connectors.clock import Clock, WallClock
 Format = Literal["auto", "console", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 
+WORKER = "HEED_WORKER"  # in the environment of a worker: its number
 REPEAT_S = 60.0  # between two lines from the same place of a library
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -34,6 +36,7 @@ def setup(
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _numbered(os.environ.get(WORKER)),
             structlog.processors.add_log_level,
             _stamper(clock or WallClock()),
             *_last(for_people, out.isatty()),
@@ -62,6 +65,15 @@ def about(source: str | None = None, group: str | None = None, frame: int | None
 def time_text(ns: int) -> str:
     """A time (ns since the epoch) as ``2026-01-31T12:00:00.000000Z``."""
     return (_EPOCH + timedelta(microseconds=ns // 1000)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _numbered(worker: str | None) -> Processor:
+    """Lines of one of several workers say which."""
+
+    def number(_logger: object, _method: str, line: EventDict) -> EventDict:
+        return line if worker is None else {**line, "worker": worker}
+
+    return number
 
 
 def _stamper(clock: Clock) -> Processor:

@@ -41,5 +41,8 @@ LOG_NAMES: dict[str, str] = {
     "recording.started": "What is read is also recorded.",
     "recording.closed": "A recording is complete and on disk.",
     "replay.finished": "A replay has read all its recordings.",
+    "worker.died": "One of several processes on this host ended by itself; it is started again after a pause.",
+    "worker.refused": "A worker says that its configuration is wrong (exit code 78): all are stopped.",
+    "group.spread": "Streams of one group came to different workers, each of which looks at its part alone.",
     "library.logged": "A library had something to say; `logger` and `message` hold its words.",
 }

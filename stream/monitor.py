@@ -38,7 +38,7 @@ from stream.windows import Windows
 WARM = 100  # steps with a reading before a stream is judged
 MINUTE = 60_000_000_000  # ns
 SUSPECT = 1.0  # sentinel scores from here on make a stream suspect
-_COUNTERS = ("violations", "longest_unseen", "accepted", "model_errors")
+_COUNTERS = ("violations", "longest_unseen", "accepted", "model_errors", "judge_from")
 _SAID = ("score", "p", "expected", "low", "high", "weight", "age")
 Bools = npt.NDArray[np.bool_]
 
@@ -144,6 +144,10 @@ class Monitor:
         table = self.parts.table
         self.streams_seen = len(table.slot_of)
         self.groups_seen = {table.groups[slot] for slot in table.slot_of.values()}
+
+    def learn_until(self, time: int) -> None:
+        """What comes before ``time`` (event time, ns) is history and not judged; of several times the earliest."""
+        self.judge_from = min(time, self.judge_from or time)
 
     def grow(self) -> None:
         """Columns for all slots that windows have."""
@@ -453,7 +457,7 @@ class Monitor:
     def restore_counters(self, counters: dict[str, int]) -> None:
         """The inverse of ``counters``."""
         for name in _COUNTERS:
-            setattr(self, name, counters[name])
+            setattr(self, name, counters.get(name, 0))
         self._self.restore(counters["self_alert"])
 
     def summary(self) -> dict[str, Any]:

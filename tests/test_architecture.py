@@ -32,7 +32,7 @@ ONLY_IN = {
     "pyarrow": r"connectors/(table|tablefile|cells|columnfile|recording|scores)\.py",
     "uvicorn": r"stream/web/server\.py",
     "starlette": r"stream/web/\w+\.py",
-    "prometheus_client": r"stream/telemetry\.py",
+    "prometheus_client": r"stream/telemetry(_together)?\.py",
     "sqlite3": r"connectors/store\.py",
 }
 CLOCK = "connectors/clock.py"

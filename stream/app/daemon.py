@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import uuid
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ from stream.turn import Told
 
 SOFTWARE = 70  # exit code: a fault in heed itself
 MINUTE = 60_000_000_000  # ns
+SUPERVISOR = "HEED_SUPERVISOR"  # in the environment of a worker: the process id of the one that started it
 POLL = 250_000_000  # ns a poll waits at most
 
 
@@ -114,7 +116,9 @@ class Daemon:
         self.monitor = monitor_of(settings, world, rules, scorer, Cost())
         self.keeper = self._keeper(store)
         positions = self.keeper.restore()
-        self.source, self.sources = sources_of(settings, self.world, _instance(store) if store else None)
+        self.source, self.sources = sources_of(
+            settings, self.world, _instance(store) if store else None, self.monitor.learn_until
+        )
         stack.callback(self.source.close)
         self.source.seek(positions)
         self.keeper.attach(self.source)
@@ -151,11 +155,17 @@ class Daemon:
     def run(self) -> None:
         """Turns until the end; then commit, deliver, close."""
         try:
-            self.loop.run(lambda: self.stopping)
+            self.loop.run(lambda: self.stopping or _orphaned())
         finally:
             get().info("daemon.draining")
             self._board.draining()
             self.keeper.close(self.world.clock.now(), self.loop.progress, not self.loop.midway)
+
+
+def _orphaned() -> bool:
+    """A worker whose supervisor is gone: nobody would stop it, and the next supervisor's would stand beside it."""
+    supervisor = os.environ.get(SUPERVISOR)
+    return supervisor is not None and os.getppid() != int(supervisor)
 
 
 def _and_show(tell: Callable[[Told], Message], board: Publisher) -> Callable[[Told], Message]:

@@ -22,25 +22,30 @@ from stream.settings import StdinSource as StdinSettings
 from stream.settings import SyntheticSource as SyntheticSettings
 
 
-def sources_of(settings: Settings, world: World, instance: str | None) -> tuple[Source, dict[str, Source]]:
+def sources_of(
+    settings: Settings, world: World, instance: str | None, learning: Callable[[int], None] = lambda until: None
+) -> tuple[Source, dict[str, Source]]:
     """What the loop polls, and each source by its name.
 
-    ``instance`` is what tells this process from others in a Kafka group. Raises ConfigError, SourceError.
+    ``instance`` is what tells this process from others in a Kafka group; ``learning`` is told the event time (ns) up to
+    which what comes is history to learn from. Raises ConfigError, SourceError.
     """
     made: dict[str, Source] = {}
     for number, (name, each) in enumerate(zip(names(settings.sources), settings.sources, strict=True)):
         try:
-            made[name] = _make(each, settings, world, None if instance is None else f"{instance}-{name}")
+            made[name] = _make(each, settings, world, None if instance is None else f"{instance}-{name}", learning)
         except ValueError as error:
             raise ConfigError([Problem(str(error), ("sources", number))]) from error
     found = list(made.values())
     return (found[0] if len(found) == 1 else Merged(found, world.clock)), made
 
 
-def _make(each: object, settings: Settings, world: World, instance: str | None) -> Source:
+def _make(
+    each: object, settings: Settings, world: World, instance: str | None, learning: Callable[[int], None]
+) -> Source:
     match each:
         case KafkaSettings():
-            return _kafka(each, settings, world, instance)
+            return _kafka(each, settings, world, instance, learning)
         case FileSettings():
             decode = _codec(each, settings, world).decode
             return FileSource(each.path, decode, world.partitions, world.clock, csv=each.format == "csv")
@@ -59,7 +64,9 @@ def _codec(each: Decoded, settings: Settings, world: World) -> JsonCodec:
     return JsonCodec(fields, each.time_unit, each.zone, world.table, settings.limits.message_bytes)
 
 
-def _kafka(each: KafkaSettings, settings: Settings, world: World, instance: str | None) -> Source:
+def _kafka(
+    each: KafkaSettings, settings: Settings, world: World, instance: str | None, learning: Callable[[int], None]
+) -> Source:
     from connectors.kafka_source import KafkaSource  # only those who read from Kafka pay for its import
 
     if each.format != "json":
@@ -67,7 +74,7 @@ def _kafka(each: KafkaSettings, settings: Settings, world: World, instance: str 
     codec = _codec(each, settings, world)
     return KafkaSource(
         each.client_config(), codec, world.partitions, world.clock, each.topics, each.pattern, each.dead_letter_topic,
-        instance,
+        instance, settings.seed, learning,
     )  # fmt: skip
 
 

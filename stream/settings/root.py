@@ -148,6 +148,8 @@ class Settings(Section):
     """Rule files or globs, relative to the configuration file; by default the built-in rules."""
     time_intervals: tuple[TimeInterval, ...] = ()
     """Named times, in Alertmanager's shape."""
+    seed: DurationOrZero = by_default("0s")
+    """How much of its topics' history heed learns from first when it starts without state of its own."""
     sinks: tuple[Sink, ...] = (ConsoleSink(),)
     """Where alert changes go as data; by default the console."""
     receivers: tuple[Receiver, ...] = ()

@@ -7,6 +7,7 @@ import socket
 import threading
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from stream.web.routes import application
 from stream.web.snapshot import Board
@@ -20,11 +21,14 @@ class WebError(Exception):
 
 
 class WebServer:
-    """Serves what stands on ``board`` at ``host`` ("" = every interface) and ``port`` (0 = any that is free)."""
+    """Serves what stands on ``board``, or another application, at ``host`` ("" = every interface) and ``port``.
 
-    def __init__(self, board: Board, host: str = "127.0.0.1", port: int = 8321) -> None:
+    Port 0 = any that is free.
+    """
+
+    def __init__(self, board: Board | ASGIApp, host: str = "127.0.0.1", port: int = 8321) -> None:
         self._host, self._port = host, port
-        self._server = uvicorn.Server(_config(board))
+        self._server = uvicorn.Server(_config(application(board) if isinstance(board, Board) else board))
         self._socket: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
@@ -73,10 +77,10 @@ class WebServer:
             logging.getLogger(__name__).exception("the web server at %s ended", self.address)
 
 
-def _config(board: Board) -> uvicorn.Config:
+def _config(app: ASGIApp) -> uvicorn.Config:
     """No set-up of logging: uvicorn's warnings go where all lines go, and requests are not logged."""
     return uvicorn.Config(
-        application(board),
+        app,
         loop="asyncio",
         http="h11",
         ws="none",

@@ -153,6 +153,31 @@ def test_seek_overrides_the_committed_offset(kafka: str, topic: Topic) -> None:
         assert third.readings(10).offset.tolist() == list(range(90, 100))
 
 
+def test_a_seed_reads_history_first_and_commits_nothing_of_it(kafka: str, topic: Topic) -> None:
+    plant, now = topic(2), round(time.time() * 1000)
+    at = [now - 7200_000, now - 1800_000, now - 60_000, now - 1000]
+    records = [{"value": message(i), "partition": 0, "timestamp_ms": ms} for i, ms in enumerate(at)]
+    write(kafka, plant, records)
+    told: list[int] = []
+    latest = {"client": {"auto.offset.reset": "latest"}, "seed": 3600 * SECOND, "learning": told.append}
+    with reading(kafka, plant, **latest) as reader:
+        assert reader.readings(3).offset.tolist() == [1, 2, 3]
+        assert told and abs(told[0] / 1e6 - now) < 60_000
+        reader.source.commit({f"{plant}/0": 3})
+        reader.poll(0.5)
+        assert committed(kafka, f"g.{plant}", plant) is None
+        reader.source.commit({f"{plant}/0": 4})
+        reader.until(lambda batches: committed(kafka, f"g.{plant}", plant) == 4)
+    del told[:]
+    with reading(kafka, plant, **latest) as reader:
+        assert reader.readings(3).offset.tolist() == [1, 2, 3]
+        assert told == [(START_MS + 2000) * 1_000_000], "the event time that was committed with the offset"
+    with reading(kafka, plant, **latest) as reader:
+        reader.source.seek({f"{plant}/0": 4})
+        write(kafka, plant, records[:1])
+        assert reader.readings(1).offset.tolist() == [4]
+
+
 def test_empty_partitions_are_at_their_end_and_tell_where_they_start(kafka: str, topic: Topic) -> None:
     plant = topic(3)
     fill(kafka, plant, 4, partition=1)
