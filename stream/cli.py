@@ -101,12 +101,15 @@ def run(
     no_web: Annotated[bool, typer.Option("--no-web", help="Without the page and the HTTP interface.")] = False,
     seed: Annotated[str | None, typer.Option(help="Learn from so much of the topics' history first, like 1h.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes in the Kafka group on this host.")] = 1,
+    enable_reload: Annotated[
+        bool, typer.Option("--enable-reload", help="POST /-/reload takes in changed rules.")
+    ] = False,
 ) -> None:
     """Run the daemon. Without a configuration it reads JSON lines from standard input."""
     from stream.app.daemon import RunOptions, run_daemon
 
     overrides = [*(sets or ()), *([f"seed={seed}"] if seed is not None else [])]
-    options = RunOptions(config, record, rules or (), overrides, not no_web)
+    options = RunOptions(config, record, rules or (), overrides, not no_web, enable_reload)
     if workers == 1:
         raise typer.Exit(run_daemon(options))
     from stream.app.workers import run_workers

@@ -97,6 +97,12 @@ class Loop:
         self._finish(batch, now, turn)
         return turn
 
+    def take(self, turn: Turn, now: int) -> None:
+        """What changed between two turns: said, told and committed at once."""
+        self._say(turn)
+        if turn.told:
+            self._keeper.commit(now, [self._tell(told) for told in turn.told], self.progress, True)
+
     def _say(self, turn: Turn) -> None:
         """Into the log, each line with the time of the newest frame."""
         if not (turn.notes or turn.told or turn.incidents):

@@ -6,7 +6,8 @@ import os
 import signal
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ from stream import __version__
 from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of
 from stream.app.publish import Publisher, publisher
 from stream.app.record import recorder_to
+from stream.app.reload import Loaded, Reloader
 from stream.app.sinks import sinks_of
 from stream.app.sources import problems_of, sources_of
+from stream.config_text import ConfigError
 from stream.log import get, setup
 from stream.loop import Loop, Message
-from stream.settings import Settings, findings, load, split_address
+from stream.settings import Settings, config_files, findings, load, rule_paths, split_address
 from stream.state import Durable, Passing
 from stream.telemetry import UNUSED
 from stream.telling import teller
@@ -45,6 +48,7 @@ class RunOptions:
     rules: Sequence[str] = ()
     overrides: Sequence[str] = ()
     web: bool = True
+    reload: bool = False  # whether HTTP may ask for it
 
 
 def run_daemon(options: RunOptions) -> int:
@@ -90,6 +94,26 @@ def _settings(options: RunOptions) -> Settings:
     return load(options.config, [*overrides, "sources=[{type: stdin}]"])
 
 
+def loaded(options: RunOptions) -> Loaded:
+    """The configuration as its files have it now, and its rules. Raises ConfigError."""
+    settings = _settings(options)
+    return Loaded(settings, rules_of(settings, _path(options)))
+
+
+def _path(options: RunOptions) -> Path | None:
+    return Path(options.config) if options.config else None
+
+
+def _files(options: RunOptions) -> list[Path]:
+    """All files that the configuration comes from, as far as that can be told now."""
+    path = _path(options)
+    own = [] if path is None else config_files(path)
+    with suppress(ConfigError):
+        settings = _settings(options)
+        return [*own, *rule_paths(settings, path.parent if path else Path())]
+    return own
+
+
 class Daemon:
     """One run: everything it holds, made in order and closed in the opposite one."""
 
@@ -105,7 +129,7 @@ class Daemon:
         self.settings, self.stopping = settings, False
         self.world = world_of(clock, settings)
         self.scorer = scorer_of(settings)
-        rules = rules_of(settings, Path(options.config) if options.config else None)
+        rules = rules_of(settings, _path(options))
         store = self._store(options)
         self.outbox = Outbox(sinks_of(settings))
         scorer = None if self.scorer is None else wrap(self.scorer)
@@ -123,13 +147,25 @@ class Daemon:
         self.source.seek(positions)
         self.keeper.attach(self.source)
         address = split_address(settings.server.listen) if options.web and settings.server.listen != "none" else None
-        board = stack.enter_context(publisher(self.monitor, settings, self.outbox, address, self.scorer, self.sources))
+        ask = self._ask_reload if options.reload else None
+        board = stack.enter_context(
+            publisher(self.monitor, settings, self.outbox, address, self.scorer, self.sources, ask)
+        )
         self._board = board
         tell = _and_show(teller(self.world.table, self.scorer), board)
         self.loop = Loop(
             self.monitor, self.source, clock, self.world.partitions, self.keeper, tell, POLL, recorder,
-            (board.publish, _Watch(self.sources, self.outbox).look),
+            (board.publish, _Watch(self.sources, self.outbox).look, self._look_for_changes),
         )  # fmt: skip
+        self.reloader = Reloader(
+            settings, lambda: loaded(options), lambda: _files(options), self.monitor, self.loop, board.reloaded
+        )
+
+    def _ask_reload(self) -> Future[str]:
+        return self.reloader.ask()
+
+    def _look_for_changes(self, now: int) -> None:
+        self.reloader.look(now)
 
     def _store(self, options: RunOptions) -> Store | None:
         """State is kept where a configuration asks for a daemon; a bare pipe is forgotten when it ends."""
@@ -142,10 +178,10 @@ class Daemon:
         return Durable(store, self.monitor, self.world.partitions, self.outbox, state.commit, state.checkpoint)
 
     def catch_signals(self) -> None:
-        """SIGTERM and SIGINT end the run in order; SIGHUP is not a reason to die."""
+        """SIGTERM and SIGINT end the run in order; SIGHUP takes in a changed configuration."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, lambda number, frame: get().warning("config.unchanged", reason=_NO_RELOAD))
+        signal.signal(signal.SIGHUP, lambda number, frame: self.reloader.ask())
 
     def _stop(self, number: int, frame: Any) -> None:
         if self.stopping:  # the second time: now
@@ -177,9 +213,6 @@ def _and_show(tell: Callable[[Told], Message], board: Publisher) -> Callable[[To
         return message
 
     return told
-
-
-_NO_RELOAD = "a running daemon does not take a changed configuration yet: restart it"
 
 
 def _instance(store: Store) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 
 import numpy as np
@@ -41,6 +42,7 @@ class Publisher:
         self._firing: dict[str, Message] = {}
         self._recent: deque[Message] = deque(maxlen=RECENT)
         self._minute: deque[tuple[int, int, int]] = deque()  # time, windows looked at, windows judged
+        self._config_ok, self._config_time = True, monitor.parts.clock.now()
 
     def tell(self, said: Message) -> None:
         """An alert changed."""
@@ -49,6 +51,11 @@ class Publisher:
             self._firing[str(said["fingerprint"])] = said
         else:
             self._firing.pop(str(said["fingerprint"]), None)
+
+    def reloaded(self, ok: bool, now: int) -> None:
+        """The configuration was read again: whether it is in force."""
+        self._config_ok = ok
+        self._config_time = now if ok else self._config_time
 
     def restore(self) -> None:
         """After a restart: what fires since before."""
@@ -155,6 +162,8 @@ class Publisher:
             alerts_left_out=parts.alerts.left_out,
             alerts={(name, state): n for name, of in parts.alerts.counts().items() for state, n in of.items()},
             notifications=self._outbox.counts(),
+            config_ok=self._config_ok,
+            config_seconds=self._config_time / 1e9,
             build=self._build(),
             late=counts["late"],
             future=counts["future"],
@@ -199,17 +208,22 @@ def publisher(
     address: tuple[str, int] | None,
     scorer: Scorer | None,
     sources: Mapping[str, Source],
+    reload: Callable[[], Future[str]] | None = None,
 ) -> Iterator[Publisher]:
-    """The page and the HTTP interface, for as long as the run lasts; without an address nothing is served."""
+    """The page and the HTTP interface, for as long as the run lasts; without an address nothing is served.
+
+    ``reload`` is what ``/-/reload`` asks; None = it is off.
+    """
     found = Publisher(monitor, settings, outbox, scorer, sources)
     found.restore()
     found.publish(monitor.parts.clock.now())  # whoever asks before the first turn gets the whole answer too
     if address is None:
         yield found
         return
-    from stream.web.server import WebServer  # only those who serve pay for its import
+    from stream.web.routes import application  # only those who serve pay for their import
+    from stream.web.server import WebServer
 
-    server = WebServer(found.board, *address)
+    server = WebServer(application(found.board, reload), *address)
     server.start()
     found.url = server.url
     try:

@@ -1,4 +1,4 @@
-"""Which address answers what; nothing here changes anything."""
+"""Which address answers what; nothing here changes anything, but for /-/reload where it is allowed."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from stream.web.body import encode
 from stream.web.every import guarded
 from stream.web.query import QueryError, Read, asked, one_of, rows, yes_or_no
 from stream.web.ranking import SORTS
+from stream.web.reloading import Reload, reloading
 from stream.web.rule_answer import rules
 from stream.web.snapshot import Board
 
@@ -30,10 +31,10 @@ _KINDS = {400: "bad_data", 404: "not_found", 405: "method_not_allowed", 500: "in
 Answer = Callable[[Request], Awaitable[Response]]
 
 
-def application(board: Board) -> ASGIApp:
-    """Everything that is served, over what stands on ``board``."""
+def application(board: Board, reload: Reload | None = None) -> ASGIApp:
+    """Everything that is served, over what stands on ``board``; ``reload`` None = nobody may ask for it here."""
     app = Starlette(
-        routes=[*_page(), *_probes(board), *_api(board)],
+        routes=[*_page(), *_probes(board), reloading(reload), *_api(board)],
         middleware=[Middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)],
         exception_handlers={HTTPException: _refused, QueryError: _not_understood, Exception: _failed},
     )

@@ -501,7 +501,7 @@ def test_the_scripts_name_only_elements_that_the_page_has() -> None:
 
 def test_the_documentation_tells_of_every_address_and_parameter() -> None:
     text = (ROOT / "docs" / "http.md").read_text("utf-8")
-    assert set(re.findall(r"^\| `(/[^`]*)` \|", text, re.MULTILINE)) == set(ADDRESSES)
+    assert set(re.findall(r"^\| `(/[^`]*)` \|", text, re.MULTILINE)) == {*ADDRESSES, "/-/reload"}
     for word in ("limit", "sort", "group", "q", *ranking.SORTS, *OUTCOMES):
         assert f"`{word}`" in text
     assert set(answers.status(Snapshot())["now"]) <= set(re.findall(r"`(\w+)`", text))
