@@ -302,7 +302,9 @@ def rules_list(
 def bench_speed(
     streams: Annotated[int, typer.Option(min=1)] = 10_000,
     steps: Annotated[int, typer.Option(min=120)] = 600,
-    part: Annotated[Literal["all", "replay", "memory", "peer", "lag"], typer.Option(help="What to measure.")] = "all",
+    part: Annotated[
+        Literal["all", "replay", "memory", "peer", "lag", "rules"], typer.Option(help="What to measure.")
+    ] = "all",
     output: Output = "table",
 ) -> None:
     """Times real time of the whole loop, the share of each stage, and memory per stream."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import memory, peer, replaying, speed
+from benchmarks import memory, peer, replaying, rules, speed
 from benchmarks.child import MeasurementError, measured
 from benchmarks.recordings import record
 from connectors.batch import SECOND, PartitionTable, StreamTable
@@ -112,3 +112,27 @@ def test_the_table_and_the_json_tell_the_same(
     told = capsys.readouterr().out
     assert "7.5 times real time (at least 40: MISSED)" in told and "7.5 times real time (at least 5: met)" in told
     assert "someone: 50 readings a second" in told and "peer skipped: no one" in told
+
+
+def test_rules_are_measured_for_each_size_and_some_of_them_fire() -> None:
+    found = rules.measure(((20, 40), (40, 40)), 3, 0.01)
+    assert [(each["rules"], each["streams"], each["plain"]) for each in found["sizes"]] == [
+        (20, 40, False), (40, 40, False), (200, 5_000, True),
+    ]  # fmt: skip
+    assert all(each["ms"] > 0 and 0 < each["unknown"] < 0.2 for each in found["sizes"])
+    assert found["cel"] is None or found["cel"]["ns_each"] > 0
+
+
+def test_every_rule_of_the_benchmark_is_another() -> None:
+    assert len(set(rules.filled(rules._FORMS, 200))) > 190
+
+
+def test_what_rules_cost_is_told_beside_its_target() -> None:
+    size = {"rules": 200, "streams": 5_000, "plain": False, "ms": 60.0, "worst_ms": 70.0, "ns_each": 60.0}
+    cel = {"version": "9", "ns_each": 2_000, "ms": 2_000, "rows": 50}
+    told = "\n".join(speed.lines({"machine": {}, "rules": {"sizes": [size], "cel": None}}))
+    assert "60 ms a tick (at most 50: MISSED)" in told
+    assert "peer skipped: cel-expr-python" in told
+    told = "\n".join(speed.lines({"machine": {}, "rules": {"sizes": [{**size, "ms": 20.0}], "cel": cel}}))
+    assert "20 ms a tick (at most 50: met)" in told
+    assert "2,000 ms for 200 rules over 5,000 streams (scaled up from 50 rows)" in told

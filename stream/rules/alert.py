@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from stream.rules.around import Around, Ask
+from stream.rules.around import Around
 from stream.rules.change import Change, Row, orphan, restored
 from stream.rules.columns import Bools, Names, Observed, Rows, Slots
 from stream.rules.life import FIRING, PENDING, STATES
@@ -36,7 +36,7 @@ class Alerts:
     def __init__(self, rules: Sequence[Rule], names: Names, intervals: Mapping[str, Interval] | None = None) -> None:
         self._names, self._intervals = names, intervals or {}
         self._watches = [Watch(rule, names) for rule in rules]
-        self._around = Around(_asks(self._watches))
+        self._around = self._past()
         self._place = np.full(64, -1, np.intp)  # by slot: where it stands among the observed
         self._met = np.zeros(64, bool)  # by slot: seen since the start or since it was forgotten
         self._waiting: dict[str, list[tuple[Watch, Row]]] = {}  # restored, of streams not met yet
@@ -80,6 +80,9 @@ class Alerts:
     def looks_back(self) -> bool:
         """Whether any rule asks for more than the step at hand."""
         return self._around.looks_back
+
+    def _past(self) -> Around:
+        return Around(ask for watch in self._watches for ask in watch.asks)
 
     def _meet(self, slots: Slots) -> None:
         top = int(slots.max()) + 1
@@ -182,8 +185,8 @@ class Alerts:
         for key in same:
             kept[key].rename(wanted[key])
         self._watches = [kept[rule.key] if rule.key in same else Watch(rule, self._names) for rule in rules]
-        windows, self._around = self._around.columns(), Around(_asks(self._watches))
-        self._around.restore(windows)
+        before, self._around = self._around, self._past()
+        self._around.restore(before.columns())
         return changes
 
     def _end(self, watch: Watch, ts: int, reason: str) -> list[Change]:
@@ -244,7 +247,3 @@ class Alerts:
         for watch in self._watches:
             watch.waiting = 0
         return resolved
-
-
-def _asks(watches: Iterable[Watch]) -> list[Ask]:
-    return [ask for watch in watches for expression in watch.expressions() for ask in expression.asks]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -26,7 +27,7 @@ from stream.rules.functions import (
 from stream.rules.grouped import GROUPED, Grouped, spread
 from stream.rules.over import OVER, Over, Window
 from stream.rules.part import NUMBER, Part, constant
-from stream.rules.pattern import PatternError, compiled
+from stream.rules.pattern import PatternError, compiled, longest_text
 from stream.rules.remembered import FIDELITY, NOTHING, SLOT, ByFidelity, BySlot, Run
 from stream.rules.source import ExpressionError, Source, did_you_mean
 from stream.rules.span import Span, parse_span
@@ -131,7 +132,7 @@ class Compiler:
         raise self.source.error(node, f"{self.source.quoted(node)} is not a number, a string or a condition", hint)
 
     def _finite(self, node: ast.Constant, value: int | float) -> float:
-        if not abs(value) <= np.finfo(np.float64).max:
+        if abs(value) > sys.float_info.max:  # Python compares integers of any size exactly
             raise self.source.error(node, "this number is too large")
         return float(value)
 
@@ -336,7 +337,8 @@ class Compiler:
             pattern = compiled(node.value)
         except PatternError as error:
             raise self.source.error(node, str(error)) from None
-        return predicate(lambda text: pattern.fullmatch(text) is not None)
+        longest = longest_text(node.value)
+        return predicate(lambda text: pattern.fullmatch(text) is not None if len(text) <= longest else None)
 
 
 def _names(node: ast.expr) -> set[str]:

@@ -47,10 +47,10 @@ class Expression:
 
         Its windows hold what it was evaluated over before; give it the steps of a raster in order, each once.
         """
-        rows = Rows.of(observed, names, self._own)
-        if not len(rows.slots):
-            return self.over(rows)
         with np.errstate(all="ignore"):
+            if len(observed.slots) == 0:
+                return self.over(Rows.of(observed, names))
+            rows = Rows.of(observed, names, self._own)
             self._own.begin(rows)
             truth = self.over(rows)
             self._own.finish(rows)

@@ -1,18 +1,22 @@
 """Regular expressions that users may write: compiled once, refused where matching could take for ever.
 
-The check is coarse on purpose: Python's engine backtracks, and names are short, so it is enough to bound in how many
-ways the parts of a pattern can share a text. It refuses a few harmless patterns, such as ``(a|b)+``, and says why.
+The check is coarse on purpose: Python's engine backtracks, so it bounds in how many ways the parts of a pattern can
+share a text of ordinary length. It refuses a few harmless patterns, such as ``(a|b)+``, and says why. Longer texts are
+not looked at (``longest_text``).
 """
 
 from __future__ import annotations
 
 import re
-from math import prod
+import warnings
+from math import factorial, prod
 
 LONGEST = 200  # characters
 REPEAT = 60  # ways that a part such as .* or {2,5} adds
 MAYBE = 4  # ways that a ? adds
 MOST_WAYS = REPEAT**4
+MOST_TRIES = 10_000_000  # places at which the repeats of a pattern may share a text
+UNBOUNDED = 100_000  # characters
 _TOKEN = re.compile(
     r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?:\?(?:P<\w+>|[a-zA-Z-]*:|[=!]|<[=!]|P=|>|#))?|\)|\||[*+?]|\{\d*,?\d*\}|.",
     re.DOTALL,
@@ -30,17 +34,31 @@ def compiled(text: str) -> re.Pattern[str]:
     if any(ord(char) < 32 for char in text):
         raise PatternError('the pattern holds a control character; write it as r"..." so that \\b stays \\b')
     try:
-        pattern = re.compile(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # "[[a]" may mean something else one day
+            pattern = re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
         raise PatternError(f"the pattern is not a regular expression: {error}") from None
     _refuse_explosive(text)
     return pattern
 
 
-def _refuse_explosive(text: str) -> None:
+def longest_text(text: str) -> int:
+    """How many characters a text may have for the pattern ``text`` to answer within a fraction of a second."""
+    repeats = sum(token != "?" for token in _varying(text))
+    if not repeats:
+        return UNBOUNDED
+    other = _ways(text) / REPEAT**repeats
+    return min(UNBOUNDED, int((MOST_TRIES * factorial(repeats) / other) ** (1 / repeats)))
+
+
+def _ways(text: str) -> int:
     ways = [MAYBE if token == "?" else REPEAT for token in _varying(text)]
-    ways += [2 * alternatives for alternatives in _alternatives(text)]
-    if prod(ways) > MOST_WAYS:
+    return prod([*ways, *(2 * alternatives for alternatives in _alternatives(text))])
+
+
+def _refuse_explosive(text: str) -> None:
+    if _ways(text) > MOST_WAYS:
         raise PatternError("the pattern has too many parts that repeat, may be left out, or have alternatives")
 
 

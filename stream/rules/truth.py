@@ -76,8 +76,8 @@ def choose(condition: Truth, yes: Truth, no: Truth) -> Truth:
     return Truth(true, (condition.true & yes.false) | (condition.false & no.false))
 
 
-def predicate(ask: Callable[..., bool]) -> Callable[..., Truth]:
-    """``ask`` of strings, for each row; unknown where a string is absent (None)."""
+def predicate(ask: Callable[..., bool | None]) -> Callable[..., Truth]:
+    """``ask`` of strings, for each row; unknown where a string is absent or the answer is None."""
 
     def careful(*texts: str | None) -> bool | None:
         return None if None in texts else ask(*texts)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from stream.rules.around import Ask
 from stream.rules.change import Change, Row, began_to_fire, restored, values_at
 from stream.rules.columns import Bools, Names, Observed, Rows, Slots
 from stream.rules.expression import Expression, compile_expression
@@ -33,6 +34,11 @@ class Watch:
         self.unknown = 0  # of these, neither true nor false
         self.evaluated = 0  # end of the last step it was evaluated at, ns
         self.left_out = 0  # alerts that could not fire for the limit, each time counted once
+
+    @property
+    def asks(self) -> list[Ask]:
+        """The windows that its expressions need to be kept."""
+        return [*self.expr.asks, *(() if self.clear is None else self.clear.asks)]
 
     def look(self, observed: Observed, rows: Rows, place: Indices) -> list[Change]:
         """Look at one step of streams; ``place`` tells where a slot stands among them, -1 = not there."""
@@ -163,10 +169,6 @@ class Watch:
     def firing(self) -> list[Change]:
         """What fires now, as it was told."""
         return [*self.told.values(), *self.limited.firing(self.rule)]
-
-    def expressions(self) -> list[Expression]:
-        """What is evaluated."""
-        return [self.expr] if self.clear is None else [self.expr, self.clear]
 
     def standing(self) -> Standing:
         """How the rule is doing."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_expression import NUMBER_NAMES, TEXTS, expressions, plain
 
 from stream.rules.columns import FIDELITIES, Observed
 from stream.rules.expression import compile_expression
@@ -30,139 +30,6 @@ class Table:
         self.names.append(name)
         self.groups.append(group)
         self.labels.append(labels or {})
-
-
-# -- the plain interpreter: None = unknown or absent
-
-
-def plain(node: ast.expr, row: Mapping[str, Any]) -> Any:  # noqa: C901 - one case for each form
-    match node:
-        case ast.Constant(value=value):
-            return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        case ast.Name(id=name):
-            return row[name]
-        case ast.Subscript(slice=ast.Constant(value=name)):
-            return row["labels"].get(name, "")
-        case ast.BoolOp(op=op, values=values):
-            return plain_logic(isinstance(op, ast.And), [plain(value, row) for value in values])
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            value = plain(operand, row)
-            return None if value is None else not value
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            value = plain(operand, row)
-            return None if value is None else -value
-        case ast.Compare(left=left, ops=ops, comparators=others):
-            sides = [left, *others]
-            return plain_logic(True, [plain_pair(sides[i], op, sides[i + 1], row) for i, op in enumerate(ops)])
-        case ast.IfExp(test=test, body=body, orelse=orelse):
-            chosen = plain(test, row)
-            return None if chosen is None else plain(body if chosen else orelse, row)
-        case ast.BinOp(left=left, op=op, right=right):
-            return plain_arithmetic(op, plain(left, row), plain(right, row))
-        case ast.Call(func=ast.Name(id=name), args=args):
-            return plain_call(name, [plain(arg, row) for arg in args])
-    raise AssertionError(ast.dump(node))
-
-
-def plain_logic(conjunction: bool, values: list[bool | None]) -> bool | None:
-    decisive = not conjunction
-    if any(value is decisive for value in values):
-        return decisive
-    return None if None in values else conjunction
-
-
-def plain_pair(left: ast.expr, op: ast.cmpop, right: ast.expr, row: Mapping[str, Any]) -> bool | None:
-    a = plain(left, row)
-    if isinstance(op, ast.In | ast.NotIn):
-        assert isinstance(right, ast.List)
-        found = a in [plain(each, row) for each in right.elts]
-        return None if a is None else found == isinstance(op, ast.In)
-    b = plain(right, row)
-    if a is None or b is None:
-        return None
-    return {
-        ast.Lt: lambda: a < b,
-        ast.LtE: lambda: a <= b,
-        ast.Gt: lambda: a > b,
-        ast.GtE: lambda: a >= b,
-        ast.Eq: lambda: a == b,
-        ast.NotEq: lambda: a != b,
-    }[type(op)]()
-
-
-def plain_arithmetic(op: ast.operator, a: float | None, b: float | None) -> float | None:
-    if a is None or b is None:
-        return None
-    try:
-        result = {
-            ast.Add: lambda: a + b,
-            ast.Sub: lambda: a - b,
-            ast.Mult: lambda: a * b,
-            ast.Div: lambda: a / b,
-            ast.FloorDiv: lambda: a // b,
-            ast.Mod: lambda: a % b,
-        }[type(op)]()
-    except ZeroDivisionError:
-        return None
-    return None if math.isnan(result) else result
-
-
-def plain_call(name: str, args: list[Any]) -> Any:
-    if None in args:
-        return None
-    return {
-        "abs": abs,
-        "round": lambda x: x if math.isinf(x) else float(round(x)),
-        "min": min,
-        "max": max,
-        "startswith": str.startswith,
-        "endswith": str.endswith,
-        "contains": lambda text, part: part in text,
-    }[name](*args)
-
-
-# -- expressions at random
-
-NUMBER_NAMES = ("score", "value", "expected", "p", "age")
-TEXTS = ("a", "b", "ab", "full", "lite", "")
-CONSTANTS = ("0", "1", "2", "0.5", "1e300", "3.25", "-1")
-LEAVES = {
-    "N": (*CONSTANTS, *NUMBER_NAMES),
-    "S": (*map(repr, TEXTS), "stream", "group", "fidelity", 'labels["x"]', 'labels["y"]'),
-    "C": ("True", "False", "(score > 1)", "(value <= expected)", "(p == 0)"),
-}
-FORMS = {  # N, S, C: a number, a string, a condition; n, s: constants; =, ?: comparisons; i: in, not in
-    "N": (
-        "(N + N)", "(N - N)", "(N * N)", "(N / N)", "(N // N)", "(N % N)", "(-N)",
-        "abs(N)", "round(N)", "min(N, N)", "max(N, N, N)", "(N if C else N)",
-    ),
-    "S": ("(S if C else S)",),
-    "C": (
-        "(N ? N)", "(N ? N ? N)", "(S = S)", "(S i [s, s])", "(N i [n, n])", "(C and C)", "(C or C or C)",
-        "((C) = (C))", "(not C)", "(C if C else C)", "startswith(S, S)", "endswith(S, S)", "contains(S, S)",
-    ),
-}  # fmt: skip
-SIGNS = {
-    "n": CONSTANTS,
-    "s": tuple(map(repr, TEXTS)),
-    "?": ("<", "<=", ">", ">=", "==", "!="),
-    "=": ("==", "!="),
-    "i": ("in", "not in"),
-}
-SLOT = re.compile(r"(?<!\w)[NSCns?=i](?!\w)")
-
-
-@st.composite
-def expressions(draw: st.DrawFn, kind: str = "C", depth: int = 4) -> str:
-    """A text of a given kind, nested at most ``depth`` levels."""
-    form: str = draw(st.sampled_from(LEAVES[kind] if depth == 0 else LEAVES[kind] + 3 * FORMS[kind]))
-    if form in LEAVES[kind]:
-        return form
-
-    def filled(slot: re.Match[str]) -> str:
-        return draw(st.sampled_from(SIGNS[slot[0]])) if slot[0] in SIGNS else draw(expressions(slot[0], depth - 1))
-
-    return SLOT.sub(filled, form)
 
 
 ROWS = 6
@@ -203,6 +70,40 @@ def test_columns_agree_with_python_row_by_row(text: str, world: tuple[Table, Obs
         truth = expression.evaluate(observed, table)
         told = [True if t else False if f else None for t, f in zip(truth.true, truth.false, strict=True)]
         assert told == [plain(tree, row_of(table, observed, i)) for i in range(len(observed.slots))], text
+
+
+small = st.sampled_from([None, 0.0, 1.0, 2.0, -1.0, 0.5, -2.5, 3.25])
+NAMED = ("value", "expected", "score", "p", "age")
+streams_of_a_step = st.lists(st.one_of(st.none(), st.tuples(*[small] * len(NAMED))), min_size=4, max_size=4)
+
+
+@settings(max_examples=300, deadline=None)
+@given(expressions(depth=3, wider=True), st.lists(streams_of_a_step, min_size=1, max_size=9))
+def test_the_past_and_the_group_agree_with_python_row_by_row(text: str, story: list[list[Any]]) -> None:
+    table = Table()
+    for name, group in (("a", "ab"), ("b", "ab"), ("ab", "a"), ("", "a")):
+        table.add(name, group, {"x": name})
+    expression, tree = compile_expression(text), ast.parse(text, mode="eval").body
+    past: list[list[dict[str, Any]]] = [[] for _ in range(4)]
+    for k, step in enumerate(story):
+        rows = {slot: row_at(k, slot, said, table, past[slot]) for slot, said in enumerate(step) if said is not None}
+        for row in rows.values():
+            row["mates"] = [other for other in rows.values() if other["group"] == row["group"]]
+        slots = np.array(sorted(rows), np.int32)
+        columns = {
+            name: np.array([math.nan if rows[i][name] is None else rows[i][name] for i in rows]) for name in NAMED
+        }
+        observed = Observed(k * SECOND, (k + 1) * SECOND, slots, columns, np.full(len(slots), 2, np.int8))
+        truth = expression.evaluate(observed, table)
+        told = [True if t else False if f else None for t, f in zip(truth.true, truth.false, strict=True)]
+        assert told == [plain(tree, row) for row in rows.values()], (text, k)
+        for slot, row in rows.items():
+            past[slot].append(row)
+
+
+def row_at(k: int, slot: int, said: Any, table: Table, past: list[dict[str, Any]]) -> dict[str, Any]:
+    texts = {"stream": table.names[slot], "group": table.groups[slot], "labels": table.labels[slot], "fidelity": "lite"}
+    return {**dict(zip(NAMED, said, strict=True)), **texts, "k": k, "past": list(past)}
 
 
 # -- single cases

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stream.rules.pattern import PatternError, compiled
+from connectors.batch import StreamTable
+from stream.rules.columns import Observed
+from stream.rules.expression import compile_expression
+from stream.rules.pattern import PatternError, compiled, longest_text
 
 
 @pytest.mark.parametrize(
@@ -69,6 +73,21 @@ def test_whatever_is_taken_answers_at_once(text: str) -> None:
         pattern = compiled(text)
     except PatternError:
         return
-    began = time.process_time()
-    pattern.fullmatch("a" * 60 + "!")
-    assert time.process_time() - began < 0.5
+    for characters in (60, min(longest_text(text), 5_000)):
+        began = time.process_time()
+        pattern.fullmatch("a" * characters + "!")
+        assert time.process_time() - began < 1.5
+
+
+def test_a_name_too_long_for_its_pattern_is_neither_matched_nor_not() -> None:
+    assert longest_text("press[0-9]") == 100_000
+    assert longest_text(".*a.*b") > 4_000
+    assert 100 < longest_text(".*a.*b.*c.*d") < 200
+    table = StreamTable()
+    table.slot("a" * 90 + "d", "g")
+    table.slot("a" * 900 + "d", "g")
+    slots = np.arange(2, dtype=np.int32)
+    truth = compile_expression('matches(stream, ".*a.*a.*a.*d")').evaluate(
+        Observed(0, 1, slots, {}, np.zeros(2, np.int8)), table
+    )
+    assert (truth.true.tolist(), truth.false.tolist()) == ([True, False], [False, False])
