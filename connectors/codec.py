@@ -1,56 +1,78 @@
-"""JSON messages to readings in columns, as field paths and templates say; a bad message costs itself only."""
+"""Messages to readings in columns, as field paths and templates say; a bad message costs itself only."""
 
 from __future__ import annotations
 
 import difflib
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import msgspec
+import numpy as np
 
 from connectors.batch import StreamTable, Times
-from connectors.decoded import Decoded, Found, Messages, Undecodable, number
-from connectors.fieldpath import MISSING, Headers, Path, path, template
+from connectors.block import Block, Rows
+from connectors.decoded import Decoded, Found, Messages, Undecodable
+from connectors.documents import Documents
+from connectors.extract import Extract, ValueField
+from connectors.fieldpath import Headers, Path, path, template
 from connectors.naming import Naming
-from connectors.plainjson import UNREADABLE, PlainJson, ValueField, plain_json
-from connectors.timestamp import LAST, BadTime, TimeReader
+from connectors.shape import FIELD, Shape, shape_of
+from connectors.timestamp import TimeReader
 
+Format = Literal["json", "columns", "msgpack", "arrow", "csv"]
 _DEFAULTS: dict[str, object] = {"stream": "stream", "group": "group", "time": "ts", "value": "value", "labels": {}}
+_FEW = 8  # rows of a message that are sooner read one by one than in columns
+
+
+class Reader(Protocol):
+    """What knows a format: messages to blocks of rows."""
+
+    def read(self, payloads: Sequence[bytes | None], limit: int) -> tuple[list[Block], Rows]:
+        """Rows of all messages up to ``limit`` bytes that can be read at once, and the messages that are left."""
+        ...
+
+    def exact(self, payload: bytes, message: int, limit: int) -> Block:
+        """Rows of one message with all columns; raises Undecodable."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """How the messages of one topic are read."""
 
-    fields: Sequence[ValueField]
-    plain: PlainJson | None
+    extract: Extract
+    reader: Reader
 
 
-class JsonCodec:
-    """Decodes JSON objects as ``fields`` says.
+class Codec:
+    """Decodes messages of one ``format`` as ``fields`` says; a message gives all of its readings, or none.
 
     ``fields``: ``stream``, ``group`` and each of ``labels`` are templates (``{machine}/{sensor}``) or paths, ``time``
-    is a path, ``value`` a path or several (then ``{_field}`` in ``stream`` tells them apart). Templates also know
-    ``{_key}``, ``{_topic}`` and ``{_header.x}``. Where a message names no group, it is what stands before the last
-    ``/`` of the stream's name. ``time_unit``: s, ms, us, ns, rfc3339 or record (the record's own time); ``zone``: where
-    text without an offset comes from. Messages over ``message_bytes`` are undecodable.
-    Raises ValueError where ``fields``, ``time_unit`` or ``zone`` make no sense.
+    is a path, ``value`` a path or several (then ``{_field}`` in ``stream`` tells them apart; also for one that ends
+    with ``*``). Templates also know ``{_key}``, ``{_topic}`` and ``{_header.x}``. Where a message names no group, it
+    is what stands before the last ``/`` of the stream's name. ``time_unit``: s, ms, us, ns, rfc3339 or record (the
+    record's own time); ``zone``: where text without an offset comes from. Messages over ``message_bytes`` are
+    undecodable. ``header`` names the columns of CSV that has no head line. Raises ValueError where any of these make
+    no sense.
     """
 
     def __init__(
         self,
+        format: Format,
         fields: Mapping[str, object] | None,
         time_unit: str,
         zone: str | None,
         table: StreamTable,
         message_bytes: int = 1 << 20,
+        header: Sequence[str] = (),
     ) -> None:
+        self._format, self._zone, self._header = format, zone, tuple(header)
         self._fields = {**_DEFAULTS, **_checked(fields or {})}
         self._values = _value_paths(self._fields)
         self._time = path(_text("time", self._fields["time"]))
+        self._unit = time_unit
         self._reader = None if time_unit == "record" else TimeReader(time_unit, zone)
-        self._time_type = str if time_unit == "rfc3339" else int | float | str
         self._table, self._message_bytes = table, message_bytes
         self._topics: dict[str, _Plan] = {}
         self._plan("")  # raises for bad templates now, not with the first message
@@ -66,28 +88,74 @@ class JsonCodec:
         """Readings of messages of one topic; ``record_ts`` in ns. Never raises for what a message holds.
 
         Reasons for bad ones: empty, oversize, malformed, not_object, missing_stream, missing_time, missing_value,
-        wrong_type, bad_time, bad_stream.
+        wrong_type, wrong_length, bad_time, bad_stream.
         """
         messages, found, plan = Messages(payloads, keys, headers, record_ts), Found(), self._plan(topic)
-        rows: Iterable[int] = range(len(payloads))
-        if plan.plain is not None and len(payloads):
-            rows = plan.plain.read(messages, self._message_bytes, found)
-        for row in rows:
+        if not len(payloads):
+            return found.decoded()
+        blocks, left = plan.reader.read(payloads, self._message_bytes)
+        again = [plan.extract.whole(block, messages, found) for block in blocks if len(block)]
+        for row in np.concatenate([left, *again]).tolist():
             try:
-                found.add_message(row, self._read(plan, messages, row, found))
+                self._one(plan, messages, row, found)
             except Undecodable as error:
                 found.bad.append((row, error.reason, str(error)))
         return found.decoded()
 
+    def _one(self, plan: _Plan, messages: Messages, row: int, found: Found) -> None:
+        """The readings of one message, the exact way; raises Undecodable."""
+        payload = messages.payloads[row]
+        if not payload:
+            raise Undecodable("empty", "a message without a payload")
+        if len(payload) > self._message_bytes:
+            told = f"{len(payload)} bytes, more than limits.message_bytes = {self._message_bytes}"
+            raise Undecodable("oversize", told)
+        block = plan.reader.exact(payload, row, self._message_bytes)
+        if len(block) <= _FEW or len(plan.extract.whole(block, messages, found)):
+            plan.extract.singly(block, messages, found)
+
     def _plan(self, topic: str) -> _Plan:
         if topic not in self._topics:
             fields = [ValueField(value, self._naming(topic, value)) for value in self._values]
-            plain = plain_json(fields, self._time, self._reader, self._time_type)
-            self._topics[topic] = _Plan(fields, plain)
+            self._topics[topic] = _Plan(Extract(fields, self._time, self._reader), self._made(fields))
         return self._topics[topic]
 
+    def _made(self, fields: Sequence[ValueField]) -> Reader:
+        """The reader of this format for these fields."""
+        times = [] if self._reader is None else [self._time]
+        named = [where for part in fields for where in part.naming.paths]
+        others = [where for part in fields for where in part.naming.others]
+        usual = self._shape([*times, *named, *self._values])
+        whole = self._shape([*times, *named, *self._values, *others])
+        if self._format == "arrow":
+            from connectors.arrowblock import ArrowReader  # only those who read Arrow pay for its import
+
+            return ArrowReader(usual, whole, self._zone)
+        if self._format == "csv":
+            from connectors.csvblock import CsvReader
+
+            return CsvReader(usual, whole, self._header)
+        return Documents(usual, whole, self._kinds(times, named), self._format == "msgpack")
+
+    def _shape(self, paths: Sequence[Path]) -> Shape:
+        inside = [where for where in paths if not where.outside]
+        return shape_of(inside, self._values, self._format in ("columns", "msgpack"))
+
+    def _kinds(self, times: Sequence[Path], named: Sequence[Path]) -> dict[str, Any] | None:
+        """The types of the fields in an ordinary message; None where one of them has two uses."""
+        kinds: dict[str, Any] = {where.text: str if self._unit == "rfc3339" else int | float | str for where in times}
+        wanted: list[tuple[str, Any]] = [(where.text, str | int) for where in named if not where.outside]
+        optional = msgspec.UnsetType if len(self._values) > 1 else None
+        wanted += [(where.text, float | str | optional | None) for where in self._values]
+        for text, kind in wanted:
+            if kinds.setdefault(text, kind) != kind:
+                return None
+        return kinds
+
     def _naming(self, topic: str, value: Path) -> Naming:
-        known, labels = {"_topic": topic, "_field": value.text}, self._fields["labels"]
+        known, labels = {"_topic": topic}, self._fields["labels"]
+        if not value.members:
+            known[FIELD] = value.text.rpartition("[].")[2]
         if not isinstance(labels, Mapping):
             raise ValueError("fields.labels: write a mapping of label to template")
         return Naming(
@@ -97,62 +165,19 @@ class JsonCodec:
             self._table,
         )
 
-    def _read(self, plan: _Plan, messages: Messages, row: int, found: Found) -> list[tuple[int, int, float]]:
-        """The readings of one message (slot, time, value), the exact way. Raises Undecodable."""
-        document = _document(messages.payloads[row], self._message_bytes)
-        key, headers = messages.key(row), messages.header(row)
-        values = [(part.naming, part.value.text, part.value.of(document, key, headers)) for part in plan.fields]
-        present = [(naming, number(where, value)) for naming, where, value in values if value is not MISSING]
-        if not present:
-            raise Undecodable("missing_value", f"no {' or '.join(where for _, where, _ in values)}")
-        ts = self._time_of(document, messages, row)
-        readings = [(naming.slot(document, key, headers), ts, value) for naming, value in present]
-        found.absent += len(values) - len(present)
-        return readings
 
-    def _time_of(self, document: object, messages: Messages, row: int) -> int:
-        if self._reader is None:
-            return _record_time(messages, row)
-        time = self._time.of(document, messages.key(row), messages.header(row))
-        if time is MISSING or time is None:
-            raise Undecodable("missing_time", f"no {self._time.text}")
-        try:
-            return self._reader.one(time)
-        except BadTime as error:
-            raise Undecodable("bad_time", f"{self._time.text}: {error}") from error
+class JsonCodec(Codec):
+    """Decodes JSON objects, one reading (or one of several values) a message or a line."""
 
-
-def _record_time(messages: Messages, row: int) -> int:
-    time = -1 if messages.record_ts is None else int(messages.record_ts[row])
-    if not 0 <= time <= LAST:
-        raise Undecodable("missing_time", "the record has no time")
-    return time
-
-
-def _document(payload: bytes | None, limit: int) -> dict[str, object]:
-    if not payload or payload.isspace():
-        raise Undecodable("empty", "a message without a payload")
-    if len(payload) > limit:
-        raise Undecodable("oversize", f"{len(payload)} bytes, more than limits.message_bytes = {limit}")
-    document = _parsed(payload)
-    if not isinstance(document, dict):
-        raise Undecodable("not_object", f"not a JSON object but {type(document).__name__}")
-    return document
-
-
-def _parsed(payload: bytes) -> object:
-    try:
-        return msgspec.json.decode(payload)
-    except UNREADABLE as error:
-        return _leniently(payload, str(error))
-
-
-def _leniently(payload: bytes, wrong: str) -> object:
-    """The standard library's reading: it takes NaN, Infinity and 1e999, which many writers send."""
-    try:
-        return json.loads(payload)
-    except (ValueError, RecursionError) as error:
-        raise Undecodable("malformed", wrong[:200]) from error
+    def __init__(
+        self,
+        fields: Mapping[str, object] | None,
+        time_unit: str,
+        zone: str | None,
+        table: StreamTable,
+        message_bytes: int = 1 << 20,
+    ) -> None:
+        super().__init__("json", fields, time_unit, zone, table, message_bytes)
 
 
 def _checked(fields: Mapping[str, object]) -> Mapping[str, object]:
@@ -169,9 +194,10 @@ def _value_paths(fields: Mapping[str, object]) -> list[Path]:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, Sequence) or not names or len(set(map(str, names))) < len(names):
         raise ValueError("fields.value: write a path, or a list of different ones")
-    if len(names) > 1 and "{_field}" not in str(fields["stream"]):
+    paths = [path(_text("value", name)) for name in names]
+    if (len(paths) > 1 or paths[0].members) and "{_field}" not in str(fields["stream"]):
         raise ValueError("fields.value names several fields: {_field} in fields.stream has to tell them apart")
-    return [path(_text("value", name)) for name in names]
+    return paths
 
 
 def _text(name: str, value: object) -> str:

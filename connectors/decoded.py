@@ -10,7 +10,7 @@ import numpy as np
 from connectors.batch import Floats, Ints, Times
 from connectors.fieldpath import Headers
 
-NO_VALUE = frozenset({"", "nan", "null", "none"})  # text that says: the value is missing
+NO_VALUE = frozenset({"", "nan", "null", "none", "na", "n/a"})  # text that says: the value is missing
 
 
 class Undecodable(Exception):
@@ -45,10 +45,10 @@ class Decoded:
 
     stream: Ints  # slot in the StreamTable, REFUSED = turned away
     ts: Times
-    value: Floats  # NaN = the message says that there is no value
+    value: Floats  # NaN = the message says that there is no value; infinite ones are not finite, and counted later
     row: Ints
     bad: list[tuple[int, str, str]] = field(default_factory=list)  # message, reason, text: gave no readings
-    counts: Mapping[str, int] = field(default_factory=dict)  # not_finite values, absent fields
+    counts: Mapping[str, int] = field(default_factory=dict)  # absent fields
 
 
 class Found:
@@ -69,7 +69,7 @@ class Found:
         self._single.extend((*reading, row) for reading in readings)
 
     def decoded(self) -> Decoded:
-        """All readings in the order of their messages, infinities made NaN and counted."""
+        """All readings in the order of their messages."""
         pieces = self._pieces
         if self._single or not pieces:
             pieces = [*pieces, _columns(self._single)]
@@ -77,10 +77,7 @@ class Found:
         if len(pieces) > 1:
             order = np.argsort(row, kind="stable")
             slot, ts, value, row = slot[order], ts[order], value[order], row[order]
-        infinite = np.isinf(value)
-        value[infinite] = np.nan
-        counts = {"not_finite": int(infinite.sum()), "absent": self.absent}
-        return Decoded(slot, ts, value, row, sorted(self.bad), {what: n for what, n in counts.items() if n})
+        return Decoded(slot, ts, value, row, sorted(self.bad), {"absent": self.absent} if self.absent else {})
 
 
 def _columns(readings: Sequence[tuple[int, int, float, int]]) -> tuple[Ints, Times, Floats, Ints]:

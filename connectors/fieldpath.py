@@ -1,4 +1,4 @@
-"""Field paths (`a.b[0]`) and templates (`{machine}/{sensor}`): where in a message a name or a value stands."""
+"""Field paths (`a.b[0]`, `list[].x`, `values.*`) and templates (`{machine}/{sensor}`): where what stands."""
 
 from __future__ import annotations
 
@@ -6,10 +6,23 @@ import re
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
+from typing import Final
 
-MISSING = object()  # what a path leads to where a message has no such field
+import msgspec
 
-_STEP = re.compile(r"""\.?([^.\[\]"'{}]+)|\[(\d+)\]|\["([^"]*)"\]""")
+MISSING: Final[object] = msgspec.UNSET  # what a path leads to where a message has no such field
+
+
+class Many(Enum):
+    """A step that leads to many places: each element of a list (`[]`), each member of an object (`*`, at the end)."""
+
+    EACH = "[]"
+    MEMBERS = "*"
+
+
+Step = str | int | Many
+_STEP = re.compile(r"""\.?(\*)(?=$)|\.?([^.\[\]"'{}]+)|\[(\d+)\]|\["([^"]*)"\]|(\[\])""")
 _HEADER = "_header."
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -19,12 +32,23 @@ class Path:
     """A way into a message: its JSON document, its key (``_key``) or one of its headers (``_header.x``)."""
 
     text: str
-    steps: tuple[str | int, ...]
+    steps: tuple[Step, ...]
 
     @property
-    def simple(self) -> bool:
-        """True for a field at the top of the document."""
-        return len(self.steps) == 1 and isinstance(self.steps[0], str) and not self.outside
+    def each(self) -> tuple[Step, ...] | None:
+        """The steps before `[]`, None where there is none."""
+        return self.steps[: self.steps.index(Many.EACH)] if Many.EACH in self.steps else None
+
+    @property
+    def members(self) -> bool:
+        """True where the path ends with `*`."""
+        return bool(self.steps) and self.steps[-1] is Many.MEMBERS
+
+    @property
+    def inner(self) -> tuple[Step, ...]:
+        """The steps from an element on (the whole path where there is no `[]`), without a `*` at the end."""
+        start = self.steps.index(Many.EACH) + 1 if Many.EACH in self.steps else 0
+        return self.steps[start:-1] if self.members else self.steps[start:]
 
     @property
     def outside(self) -> bool:
@@ -36,9 +60,7 @@ class Path:
         if self.outside:
             found = self.beside(key, headers)
             return MISSING if found is None else found
-        for step in self.steps:
-            document = _into(document, step)
-        return document
+        return follow(document, self.steps)
 
     def beside(self, key: bytes | None, headers: Headers) -> bytes | None:
         """The key, or the header of that name; None where there is none."""
@@ -48,28 +70,49 @@ class Path:
         return next((value for header, value in headers if header == name), None)
 
 
-def _into(document: object, step: str | int) -> object:
+def follow(document: object, steps: Sequence[Step]) -> object:
+    """What stands at the end of these steps, ``MISSING`` where nothing does."""
+    for step in steps:
+        document = _into(document, step)
+    return document
+
+
+def _into(document: object, step: Step) -> object:
     if isinstance(step, str):
         return document.get(step, MISSING) if isinstance(document, dict) else MISSING
-    return document[step] if isinstance(document, list) and step < len(document) else MISSING
+    return document[step] if isinstance(document, list) and isinstance(step, int) and step < len(document) else MISSING
 
 
 def path(text: str) -> Path:
-    """Read a path: names joined by dots, ``[0]`` for places in lists, ``["a.b"]`` for odd names; else ValueError."""
+    """Read a path: names joined by dots, ``[0]`` for places in lists, ``["a.b"]`` for odd names; else ValueError.
+
+    ``[]`` stands for every element of a list, ``*`` at the end for every member of an object.
+    """
     if text.startswith(_HEADER) and len(text) > len(_HEADER):
         return Path(text, ())
-    steps: list[str | int] = []
+    steps: list[Step] = []
     end = 0
     while end < len(text):
         found = _STEP.match(text, end)
         if found is None:
             break
-        name, place, quoted = found.groups()
-        steps.append(int(place) if place is not None else name if name is not None else quoted)
+        steps.append(_step(*found.groups()))
         end = found.end()
     if end < len(text) or not steps or text.startswith("."):
-        raise ValueError(f'not a field path: {text!r}; write name, a.b, a[0] or a["odd.name"]')
+        raise ValueError(f'not a field path: {text!r}; write name, a.b, a[0], a[].b, a.* or a["odd.name"]')
+    if "*" in steps and '"*"' not in text:
+        raise ValueError(f'{text!r}: * stands at the end alone; a member of that name is ["*"]')
+    if steps.count(Many.EACH) > 1 or steps[-1] is Many.EACH:
+        raise ValueError(f"{text!r}: one [] at most, and a name behind it")
     return Path(text, tuple(steps))
+
+
+def _step(members: str | None, name: str | None, place: str | None, quoted: str | None, each: str | None) -> Step:
+    if members is not None:
+        return Many.MEMBERS
+    if place is not None:
+        return int(place)
+    return Many.EACH if each is not None else name if name is not None else str(quoted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
-
+from connectors.jsontext import written
 from connectors.sink import SinkError
 
 ROTATE_BYTES = 100 << 20
@@ -18,7 +18,7 @@ class JsonlSink:
     """Appends a line per message and flushes; ``-`` is standard output.
 
     Before a file would grow over ``rotate_bytes`` it becomes ``<name>.1``, the last one ``<name>.2`` and so on, up to
-    ``keep`` of them.
+    ``keep`` of them. A file that somebody else has moved away or removed is begun anew with the next message.
     """
 
     def __init__(self, path: str | Path, rotate_bytes: int = ROTATE_BYTES, keep: int = 5, name: str = "jsonl") -> None:
@@ -27,10 +27,7 @@ class JsonlSink:
         self._file: BinaryIO | None = None
 
     def send(self, messages: Sequence[Mapping[str, object]]) -> None:
-        try:
-            data = b"".join(msgspec.json.encode(message) + b"\n" for message in messages)
-        except (TypeError, ValueError, msgspec.MsgspecError) as error:
-            raise SinkError(f"{self.name}: a message is no JSON: {error}") from error
+        data = b"".join(written(message, self.name) + b"\n" for message in messages)
         try:
             self._write(data)
         except (OSError, ValueError) as error:
@@ -42,6 +39,8 @@ class JsonlSink:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
             return
+        if self._file is not None and not _still(self._file, self._path):
+            self._drop()
         file = self._file = self._file or self._opened(self._path)
         if file.tell() and file.tell() + len(data) > self._rotate_bytes:
             file = self._file = self._rotated(self._path, file)
@@ -74,6 +73,14 @@ class JsonlSink:
 
     def close(self) -> None:
         self._drop()
+
+
+def _still(file: BinaryIO, path: Path) -> bool:
+    """Whether the open file is the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
 
 
 def _numbered(path: Path, n: int) -> Path:

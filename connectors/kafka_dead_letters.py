@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -57,6 +58,14 @@ class Letter:
 
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
+
+
+def letter_topic(named: str | None, group: str) -> str:
+    """The dead-letter topic of a consumer group, unless one is ``named``; raises ValueError where it can be none."""
+    topic = named or re.sub(r"[^a-zA-Z0-9._-]", "_", group)[:245] + ".dlq"
+    if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", topic):
+        raise ValueError(f"dead_letter {topic!r} is no name for a topic: letters, digits, . _ - only")
+    return topic
 
 
 class DeadLetters:

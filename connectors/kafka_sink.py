@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from connectors.jsontext import written
 from connectors.kafka_client import Opening, Settings, producer_settings
 from connectors.kafka_dead_letters import close_now
 from connectors.sink import SinkError
@@ -58,16 +58,17 @@ class KafkaSink:
     def _deliver(self, messages: Sequence[Mapping[str, object]]) -> None:
         if self._producer is None:
             self._producer = Opening().producer(self._settings)
-        sent = [self._start(self._producer, message) for message in messages]
+        values = [written(message, self.name) for message in messages]  # all or none, before the first is under way
+        sent = [self._start(self._producer, *each) for each in zip(messages, values, strict=True)]
         self._producer.flush(self._timeout_s)
         for future in sent:
             future.get(0)  # type: ignore[attr-defined]  # raises what went wrong
 
-    def _start(self, producer: KafkaProducer, message: Mapping[str, object]) -> object:
+    def _start(self, producer: KafkaProducer, message: Mapping[str, object], value: bytes) -> object:
         return producer.send(
             self._topic,
             key=str(message.get("fingerprint", "")).encode(),
-            value=msgspec.json.encode(message),
+            value=value,
             headers=cloud_headers(message),
         )
 

@@ -26,7 +26,7 @@ from connectors.kafka_assignment import Assignment
 from connectors.kafka_batch import Codec, KafkaBatch, Records
 from connectors.kafka_client import Settings, consumer_settings
 from connectors.kafka_connection import Connection
-from connectors.kafka_dead_letters import DeadLetters, Letter
+from connectors.kafka_dead_letters import DeadLetters, Letter, letter_topic
 from connectors.kafka_partitions import LETTERS, Partition, balance, metadata_of, parsed
 from connectors.kafka_quirks import fenced, joining, make_no_topics, unpark, unreadable
 from connectors.source import SourceError
@@ -83,7 +83,7 @@ class KafkaSource:
         self._topics, self._pattern = list(topics), _checked_pattern(pattern)
         settings = {**_DEFAULTS, "group_instance_id": instance, **consumer_settings(client)}
         self._servers = ",".join(settings["bootstrap_servers"])
-        self._letters = DeadLetters(_letter_topic(dead_letter, settings["group_id"]), client)
+        self._letters = DeadLetters(letter_topic(dead_letter, settings["group_id"]), client)
         self._assignment = Assignment(partitions, settings["auto_offset_reset"], seed, learning)
         self._connection = Connection({**settings, **_FIXED})
         self._ask_ms = ASK_MS + settings["fetch_max_wait_ms"]
@@ -348,10 +348,3 @@ def _checked_pattern(pattern: str | None) -> str | None:
     except re.error as error:
         raise ValueError(f"pattern {pattern!r} is not a regular expression: {error}") from error
     return pattern
-
-
-def _letter_topic(named: str | None, group: str) -> str:
-    topic = named or re.sub(r"[^a-zA-Z0-9._-]", "_", group)[:245] + ".dlq"
-    if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", topic):
-        raise ValueError(f"dead_letter {topic!r} is no name for a topic: letters, digits, . _ - only")
-    return topic

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from connectors.decoded import NO_VALUE
+
 JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
-NO_VALUE = frozenset({"", "nan", "null", "none", "na", "n/a"})
 
 
 class Line(NamedTuple):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import cast
 
-from connectors.batch import StreamTable
+from connectors.batch import REFUSED, StreamTable
 from connectors.decoded import Undecodable
-from connectors.fieldpath import MISSING, Headers, Path, Template
+from connectors.fieldpath import MISSING, Path, Template
 
 NAME_LIMIT = 512  # characters in the name of a stream or a group
 MEMO_LIMIT = 200_000  # names remembered; all are forgotten when there are more
@@ -16,6 +16,7 @@ MEMO_LIMIT = 200_000  # names remembered; all are forgotten when there are more
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # surrogates can't be written as UTF-8
 
 Part = str | int | bytes  # what a name is made of; bytes come from a key or a header
+Look = Callable[[Path], object]  # what stands at a path in one reading
 
 
 class Naming:
@@ -23,6 +24,7 @@ class Naming:
 
     def __init__(self, stream: Template, group: Template, labels: Mapping[str, Template], table: StreamTable) -> None:
         self.paths = stream.paths
+        self.others = (*group.paths, *(path for label in labels.values() for path in label.paths))  # of new streams
         self._stream, self._group, self._labels, self._table = stream, group, labels, table
         self._names: dict[object, str] = {}
 
@@ -32,20 +34,37 @@ class Naming:
         Asks the table each time: slots of released streams go to others.
         """
         slot_of = cast(Callable[[object], int | None], self._table.slot_of.get)
-        return list(map(slot_of, map(self._names.get, parts)))
+        parts = list(parts)
+        names = list(map(self._names.get, parts))
+        slots = list(map(slot_of, names))
+        if None in slots and len(self._table.slot_of) >= self._table.limit:
+            slots = list(self._refused(names, slots))
+        return slots
 
-    def slot(self, document: object, key: bytes | None, headers: Headers) -> int:
-        """The slot of the stream that this message names; raises Undecodable."""
-        parts = [_part(path, path.of(document, key, headers)) for path in self.paths]
+    def _refused(self, names: Iterable[str | None], slots: Iterable[int | None]) -> Iterator[int | None]:
+        """No stream can begin now, so a good name without a slot is one that is refused."""
+        for name, slot in zip(names, slots, strict=True):
+            if slot is None and name is not None:
+                self._table.refused += 1
+                yield REFUSED
+            else:
+                yield slot
+
+    def name(self, at: Look) -> str:
+        """The name of the stream that a reading names; raises Undecodable."""
+        parts = [_part(path, at(path)) for path in self.paths]
         memo = parts[0] if len(parts) == 1 else tuple(parts)
-        name = self._names.get(memo) or self._remember(memo, self._fill(parts))
+        return self._names.get(memo) or self._remember(memo, self._fill(parts))
+
+    def slot(self, at: Look) -> int:
+        """Its slot; raises Undecodable."""
+        name = self.name(at)
         known = self._table.slot_of.get(name)
         if known is not None:
             return known
         if len(self._table.slot_of) >= self._table.limit:
             return self._table.slot(name, name)  # refused, whatever its group
-        group = self._group_of(name, document, key, headers)
-        return self._table.slot(name, group, self._labels_of(document, key, headers))
+        return self._table.slot(name, self._group_of(name, at), self._labels_of(at))
 
     def _fill(self, parts: list[Part]) -> str:
         name = self._stream.fill([_text(part) for part in parts])
@@ -59,19 +78,19 @@ class Naming:
         self._names[memo] = name
         return name
 
-    def _group_of(self, name: str, document: object, key: bytes | None, headers: Headers) -> str:
-        group = _filled(self._group, document, key, headers)
+    def _group_of(self, name: str, at: Look) -> str:
+        group = _filled(self._group, at)
         return group if group is not None and _good(group) else name.rpartition("/")[0] or name
 
-    def _labels_of(self, document: object, key: bytes | None, headers: Headers) -> dict[str, str]:
-        found = {label: _filled(text, document, key, headers) for label, text in self._labels.items()}
+    def _labels_of(self, at: Look) -> dict[str, str]:
+        found = {label: _filled(text, at) for label, text in self._labels.items()}
         return {label: _CONTROL.sub("\ufffd", text)[:NAME_LIMIT] for label, text in found.items() if text is not None}
 
 
-def _filled(text: Template, document: object, key: bytes | None, headers: Headers) -> str | None:
+def _filled(text: Template, at: Look) -> str | None:
     """The template's text, None where the message lacks a part of it."""
     try:
-        return text.fill([_text(_part(path, path.of(document, key, headers))) for path in text.paths])
+        return text.fill([_text(_part(path, at(path))) for path in text.paths])
     except Undecodable:
         return None
 

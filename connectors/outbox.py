@@ -4,23 +4,48 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from zlib import crc32
+
+import numpy as np
+from tenacity import (
+    RetryCallState,
+    RetryError,
+    Retrying,
+    retry_if_exception_type,
+    stop_when_event_set,
+    wait_exponential,
+)
+from tenacity.wait import wait_base
 
 from connectors.clock import Stopwatch
-from connectors.sink import Message, Sink
+from connectors.compact import compacted
+from connectors.shelf import Behind, Letter
+from connectors.sink import Delivery, Message, Sink, SinkError
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0  # between two tries
+T = TypeVar("T")
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0  # between two tries; half of it to all of it, so that not all come at once
 MOST_AT_ONCE = 500  # messages
+MOST_WAITING, MOST_BYTES = 1000, 8 << 20  # that a sink has room for, where more can wait on disk
 
 
 class Outbox:
     """Delivers at least once, in order per sink; a message that fails is tried again until the outbox is closed.
 
-    Messages have ids given by whoever keeps them durable; ``take_sent`` tells which need no longer be kept.
+    Messages have ids given by whoever keeps them durable; ``take_sent`` and ``take_dead`` tell which need no longer
+    be kept. To the sinks of ``merging``, of messages that wait for the same incident or alert only those are sent
+    that it takes to know how it stands (connectors/compact.py). ``seed`` spreads tries over time.
     """
 
-    def __init__(self, sinks: Mapping[str, Sink]) -> None:
-        self._couriers = {name: _Courier(sink) for name, sink in sinks.items()}
+    def __init__(self, sinks: Mapping[str, Sink], merging: Collection[str] = (), seed: int = 0) -> None:
+        self._couriers = {
+            name: _Courier(sink, name in merging, seed ^ crc32(name.encode())) for name, sink in sinks.items()
+        }
+        self._behind: dict[str, tuple[Behind, int]] = {}
         self._for_nobody: list[int] = []
 
     @property
@@ -28,26 +53,50 @@ class Outbox:
         """Names of the sinks."""
         return list(self._couriers)
 
-    def put(self, messages: Sequence[tuple[int, str, Message]]) -> None:
-        """Messages to send: id, name of the sink, message. Those for a sink that is gone count as sent."""
-        for number, name, message in messages:
-            if name in self._couriers:
-                self._couriers[name].put(number, message)
+    def put(self, letters: Sequence[Letter]) -> None:
+        """Messages to send. Those for a sink that is gone count as sent."""
+        for letter in letters:
+            if letter.sink in self._couriers:
+                self._couriers[letter.sink].put(letter)
             else:
-                self._for_nobody.append(number)
+                self._for_nobody.append(letter.id)
+
+    def room(self, name: str) -> tuple[int, int]:
+        """How many messages and bytes a sink's thread should be given now at most, for memory's sake."""
+        courier = self._couriers[name]
+        return max(0, MOST_WAITING - courier.left), max(0, MOST_BYTES - courier.bytes_left)
+
+    def note_behind(self, name: str, behind: Behind, merged: int) -> None:
+        """What waits for a sink elsewhere, and how many messages were merged there; for the figures."""
+        self._behind[name] = (behind, merged)
 
     def take_sent(self) -> list[int]:
         """Ids delivered since the last call."""
         nobody, self._for_nobody = self._for_nobody, []
-        return nobody + [number for courier in self._couriers.values() for number in courier.take_sent()]
+        return nobody + [number for courier in self._couriers.values() for number in _taken(courier.sent)]
+
+    def take_dead(self) -> list[tuple[int, str, str]]:
+        """What was given up since the last call: id, name of the sink, why."""
+        return [(i, name, why) for name, courier in self._couriers.items() for i, why in _taken(courier.dead)]
 
     def problems(self) -> dict[str, str]:
         """Sinks that can't be reached now, and why."""
         return {name: courier.problem for name, courier in self._couriers.items() if courier.problem}
 
-    def counts(self) -> dict[str, tuple[int, int, int]]:
-        """By sink: delivered, failed tries, waiting."""
-        return {n: (c.delivered, c.failed, c.left) for n, c in self._couriers.items()}
+    def counts(self) -> dict[str, Delivery]:
+        """By sink what became of its messages."""
+        return {name: self._counted(name, courier) for name, courier in self._couriers.items()}
+
+    def _counted(self, name: str, courier: _Courier) -> Delivery:
+        behind, merged = self._behind.get(name, (Behind(), 0))
+        return Delivery(
+            courier.delivered,
+            dict(courier.failed),
+            courier.left + behind.messages,
+            courier.given_up,
+            courier.merged + merged,
+            courier.oldest or behind.oldest,
+        )
 
     def close(self, patience_s: float = 10.0) -> bool:
         """Wait for what is under way, ``patience_s`` for all sinks together, then stop.
@@ -59,78 +108,168 @@ class Outbox:
             courier.finish()
         for courier in self._couriers.values():
             courier.close(max(0.0, patience_s - watch.seconds()))
-        return all(courier.left == 0 for courier in self._couriers.values())
+        return all(each.waiting == 0 for each in self.counts().values())
+
+
+def _taken(waiting: queue.SimpleQueue[T]) -> list[T]:
+    found = []
+    while not waiting.empty():
+        found.append(waiting.get())
+    return found
+
+
+@dataclass(slots=True)
+class _Parcel:
+    """What is sent as one message, and the letters that are told by it."""
+
+    message: Message
+    letters: list[Letter]
+
+
+class _Stopped(Exception):
+    """The outbox is being closed: no more tries."""
+
+
+class _Pause(wait_base):
+    """Exponential backoff with a seeded jitter, and never sooner than the other side asked for."""
+
+    def __init__(self, seed: int) -> None:
+        self._backoff = wait_exponential(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        self._chance = np.random.default_rng(seed)
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        error = retry_state.outcome.exception() if retry_state.outcome else None
+        asked = error.wait_s if isinstance(error, SinkError) else 0.0
+        return max(asked, self._backoff(retry_state) * float(self._chance.uniform(0.5, 1.0)))
 
 
 class _Courier(threading.Thread):
     """One sink's thread."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, merging: bool, seed: int) -> None:
         super().__init__(name=f"outbox-{sink.name}", daemon=True)
-        self.sink = sink
-        self._waiting: queue.SimpleQueue[tuple[int, Message] | None] = queue.SimpleQueue()
+        self.sink, self._merging = sink, merging
+        self._waiting: queue.SimpleQueue[Letter | None] = queue.SimpleQueue()
         self.problem = ""
-        self.put_in = self.delivered = self.failed = 0  # each written by one thread only
-        self._sent: queue.SimpleQueue[int] = queue.SimpleQueue()
+        # each of these is written by one thread only
+        self.put_in = self.done = self.bytes_in = self.bytes_done = 0
+        self.delivered = self.given_up = self.merged = self.oldest = 0
+        self.failed: Counter[str] = Counter()  # tries, by reason
+        self._tries = 0  # in a row, at the first message left
+        self._most = MOST_AT_ONCE
+        self.sent: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.dead: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
         self._stop_now = threading.Event()
+        self._retrying = Retrying(
+            sleep=self._sleep,
+            wait=_Pause(seed),
+            stop=stop_when_event_set(self._stop_now),
+            retry=retry_if_exception_type(SinkError),
+        )
         self.start()
 
     @property
     def left(self) -> int:
-        """Messages that are not delivered yet."""
-        return self.put_in - self.delivered
+        """Messages that are neither delivered nor given up yet."""
+        return self.put_in - self.done
 
-    def put(self, number: int, message: Message) -> None:
+    @property
+    def bytes_left(self) -> int:
+        """Their size."""
+        return self.bytes_in - self.bytes_done
+
+    def put(self, letter: Letter) -> None:
         self.put_in += 1
-        self._waiting.put((number, message))
+        self.bytes_in += letter.size
+        self._waiting.put(letter)
 
     def run(self) -> None:
         while not self._stop_now.is_set():
-            batch, last = self._gather()
-            if batch and not self._deliver(batch):
+            letters, last = self._gather()
+            try:
+                self._deliver(self._packed(letters))
+            except (RetryError, _Stopped):
                 return
             if last:
                 return
 
-    def _gather(self) -> tuple[list[tuple[int, Message]], bool]:
+    def _gather(self) -> tuple[list[Letter], bool]:
         """What waits, at least one message; and whether the end was reached."""
         found = [self._waiting.get()]
         while found[-1] is not None and len(found) < MOST_AT_ONCE and not self._waiting.empty():
             found.append(self._waiting.get())
         return [item for item in found if item is not None], found[-1] is None
 
-    def _deliver(self, batch: list[tuple[int, Message]]) -> bool:
-        """Send all; after a failure fewer at once, so that a message that never gets through holds back none before."""
-        pause, most = FIRST_PAUSE_S, len(batch)
-        while batch:
-            if self._sent_all(batch[:most]):
-                batch = batch[most:]
-                pause = FIRST_PAUSE_S
-                continue
-            most = max(1, most // 2)
-            if self._stop_now.wait(pause):
-                return False
-            pause = min(2 * pause, LONGEST_PAUSE_S)
-        return True
+    def _packed(self, letters: list[Letter]) -> deque[_Parcel]:
+        if not self._merging or len(letters) < 2:
+            return deque(_Parcel(letter.message, [letter]) for letter in letters)
+        kept = compacted([letter.message for letter in letters])
+        self.merged += len(letters) - len(kept)
+        return deque(_Parcel(each.message, [letters[number] for number in each.numbers]) for each in kept)
 
-    def _sent_all(self, batch: list[tuple[int, Message]]) -> bool:
+    def _deliver(self, parcels: deque[_Parcel]) -> None:
+        """Send all; raises RetryError or _Stopped where the outbox is closed before that."""
+        self._most = MOST_AT_ONCE
+        while parcels:
+            self.oldest = parcels[0].letters[0].at
+            self._retrying(self._try, parcels)
+        self.oldest = 0
+
+    def _sleep(self, seconds: float) -> None:
+        self._stop_now.wait(seconds)
+
+    def _try(self, parcels: deque[_Parcel]) -> None:
+        """One try; raises SinkError where there is to be a pause before the next."""
+        if self._stop_now.is_set():
+            raise _Stopped
+        messages = [parcel.message for _, parcel in zip(range(self._most), parcels, strict=False)]
         try:
-            self.sink.send([message for _, message in batch])
+            self.sink.send(messages)
+        except SinkError as error:
+            self._failed(parcels, error)
         except Exception as error:  # a sink of any kind may fail in any way; nothing is lost by trying again
-            self.problem = str(error) or type(error).__name__
-            self.failed += 1
-            return False
-        self.problem = ""
-        for number, _ in batch:
-            self._sent.put(number)
-        self.delivered += len(batch)
-        return True
+            self._failed(parcels, SinkError(str(error) or type(error).__name__))
+        else:
+            self.problem = ""
+            self._took(parcels, len(messages))
+            self._most = min(2 * self._most, MOST_AT_ONCE)
 
-    def take_sent(self) -> list[int]:
-        found = []
-        while not self._sent.empty():
-            found.append(self._sent.get())
-        return found
+    def _failed(self, parcels: deque[_Parcel], error: SinkError) -> None:
+        """Fewer at once from now on, so that a message that never gets through holds back none before it."""
+        self.problem = str(error) or type(error).__name__
+        self.failed[error.reason] += 1
+        self._took(parcels, error.sent)
+        self._tries += 1
+        if error.tries is not None and self._tries >= error.tries:
+            self._give_up(parcels)
+        elif not error.sent or error.wait_s:
+            self._most = max(1, self._most // 2)
+            raise error
+
+    def _took(self, parcels: deque[_Parcel], count: int) -> None:
+        if count:
+            self._tries = 0
+        for _ in range(count):
+            parcel = parcels.popleft()
+            self.delivered += 1
+            for letter in parcel.letters:
+                self.sent.put(letter.id)
+            self._finished(parcel)
+
+    def _finished(self, parcel: _Parcel) -> None:
+        self.bytes_done += sum(letter.size for letter in parcel.letters)
+        self.done += len(parcel.letters)
+
+    def _give_up(self, parcels: deque[_Parcel]) -> None:
+        """The first message is at fault, which is sure once it was sent alone."""
+        if self._most > 1 and len(parcels) > 1:
+            self._most = 1
+            return
+        parcel, self._tries = parcels.popleft(), 0
+        self.given_up += len(parcel.letters)
+        for letter in parcel.letters:
+            self.dead.put((letter.id, self.problem))
+        self._finished(parcel)
 
     def finish(self) -> None:
         """Stop when all that waits is delivered."""

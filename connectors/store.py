@@ -7,13 +7,16 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from connectors.compact import key_of
+from connectors.shelf import SCHEMA, Letter, Shelf
 
 Array = npt.NDArray[Any]
 
@@ -23,7 +26,6 @@ CREATE TABLE IF NOT EXISTS positions (partition TEXT PRIMARY KEY, next_offset IN
 CREATE TABLE IF NOT EXISTS start_positions (partition TEXT PRIMARY KEY, next_offset INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS parts (name TEXT PRIMARY KEY, json TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS columns (name TEXT PRIMARY KEY, dtype TEXT, shape TEXT, data BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT NOT NULL, message TEXT NOT NULL);
 """
 VERSION = 1
 
@@ -37,7 +39,9 @@ class Commit:
     """What one transaction writes: all of it or nothing.
 
     ``positions`` and ``start_positions``: partition name to the next offset. ``parts``: small JSON-like state by
-    name. ``columns``: arrays by name. ``send``: (sink, message) to the outbox. ``sent``: ids to take out of it.
+    name. ``columns``: arrays by name. ``send``: (sink, message) to the outbox. ``sent``: ids to take out of it;
+    ``dead``: ids to take out of it and keep, with the reason. ``full``: sinks for which too much waits, with the id up
+    to which it is on its way; what waits behind that for the same incidents or alerts as ``send`` is compacted.
     """
 
     positions: Mapping[str, int] = field(default_factory=dict)
@@ -46,6 +50,9 @@ class Commit:
     columns: Mapping[str, Array] = field(default_factory=dict)
     send: Sequence[tuple[str, Mapping[str, object]]] = ()
     sent: Sequence[int] = ()
+    dead: Sequence[tuple[int, str]] = ()
+    full: Mapping[str, int] = field(default_factory=dict)
+    time: int = 0
 
 
 class Store:
@@ -63,8 +70,9 @@ class Store:
         try:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_SCHEMA)
+            self._db.executescript(_SCHEMA + SCHEMA)
             self._check_version()
+            self._shelf = Shelf(self._db)
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise self._failed(error) from error
@@ -116,9 +124,12 @@ class Store:
         put("INSERT OR IGNORE INTO start_positions VALUES (?, ?)", what.start_positions.items())
         put("INSERT OR REPLACE INTO parts VALUES (?, ?)", ((k, json.dumps(v)) for k, v in what.parts.items()))
         put("INSERT OR REPLACE INTO columns VALUES (?, ?, ?, ?)", map(_packed, what.columns.items()))
-        put("DELETE FROM outbox WHERE id = ?", ((i,) for i in what.sent))
-        insert = "INSERT INTO outbox (sink, message) VALUES (?, ?)"
-        return [int(self._db.execute(insert, (s, json.dumps(m))).lastrowid or 0) for s, m in what.send]
+        self._shelf.remove(what.sent)
+        self._shelf.bury(what.dead, what.time)
+        ids = self._shelf.put(what.send, what.time)
+        for sink, after in what.full.items():
+            self._shelf.compact(sink, [key_of(message) for name, message in what.send if name == sink], after)
+        return ids
 
     def positions(self) -> dict[str, int]:
         """Partition name to the offset to read next, of the small tier."""
@@ -142,10 +153,18 @@ class Store:
             for name, dtype, shape, data in rows
         }
 
-    def outbox(self) -> list[tuple[int, str, dict[str, object]]]:
-        """What is still to be sent: id, sink, message; oldest first."""
-        rows = self._rows("SELECT id, sink, message FROM outbox ORDER BY id")
-        return [(i, sink, json.loads(message)) for i, sink, message in rows]
+    @contextlib.contextmanager
+    def shelf(self) -> Iterator[Shelf]:
+        """What waits in the outbox, to be read; raises StoreError."""
+        try:
+            yield self._shelf
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def outbox(self) -> list[Letter]:
+        """Everything that is still to be sent, oldest first."""
+        with self.shelf() as shelf:
+            return shelf.all()
 
     def _rows(self, query: str, *values: object) -> list[Any]:
         try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
+import numpy.typing as npt
 
 from connectors.batch import Floats, Times
 
@@ -39,16 +41,23 @@ class TimeReader:
         self._zone = _zone(zone)
 
     def one(self, value: object) -> int:
-        """One time in ns; raises BadTime."""
+        """One time in ns; dates that a format has a type for are what they are, whatever the unit. Raises BadTime."""
+        if isinstance(value, np.datetime64 | datetime):
+            return _in_range(_of_date(value, self._zone), value)
         if self._scale == 0:
             return self._text(value)
         return _in_range(_scaled(_number(value, self._unit), self._scale), value)
 
-    def column(self, values: Sequence[object]) -> Times:
+    def column(self, values: Sequence[object] | npt.NDArray[Any]) -> Times:
         """All of them at once; raises BadTime where one is bad or they are of mixed kinds: then read them singly."""
+        if isinstance(values, np.ndarray) and values.dtype.kind == "M":
+            _all_in_range(values.view(np.int64), LAST)  # NaT is the least of all
+            return values.view(np.int64)
         if self._scale == 0:
             return self._texts(values)
         times = np.array(values)
+        if times.dtype.kind == "U":
+            times = np.array(list(map(int, values)))  # ValueError where they have fractions
         if times.dtype.kind == "i":
             _all_in_range(times, LAST // self._scale)
             counted: Times = times.astype(np.int64)
@@ -74,7 +83,7 @@ class TimeReader:
         seconds = since.days * 86_400 + since.seconds
         return _in_range(seconds * 10**9 + int((fraction or "").ljust(9, "0")), value)
 
-    def _texts(self, values: Sequence[object]) -> Times:
+    def _texts(self, values: Sequence[object] | npt.NDArray[Any]) -> Times:
         """Uniform UTC text (`2024-01-02T03:04:05.6Z`), read by NumPy."""
         texts = [text[:-1] for text in values if isinstance(text, str) and text[-1:] == "Z" and len(text) >= 20]
         if len(texts) < len(values) or not _plain_utc(texts):
@@ -92,6 +101,13 @@ def _plain_utc(texts: Sequence[str]) -> bool:
     if not _PLAIN.fullmatch(joined) or joined.count("-") != 2 * len(texts):
         return False
     return not texts or "1970" < min(texts) <= max(texts) < "2262-04"
+
+
+def _of_date(value: np.datetime64 | datetime, zone: tzinfo) -> int:
+    if isinstance(value, np.datetime64):
+        return int(value.astype("datetime64[ns]").astype(np.int64))
+    since = (value if value.tzinfo else value.replace(tzinfo=zone)) - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1000
 
 
 def _zone(name: str | None) -> tzinfo:

@@ -27,10 +27,13 @@ app.add_typer(config_app, name="config")
 app.add_typer(model_app, name="model")
 app.add_typer(bench_app, name="bench")
 app.add_typer(rules_app, name="rules")
+dlq_app = typer.Typer(help="Dead letters: messages that gave no readings.", no_args_is_help=True)
+app.add_typer(dlq_app, name="dlq")
 
 ConfigFile = Annotated[str | None, typer.Option("-c", "--config", help="Configuration file or directory.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Override one key: a.b=c. May be repeated.")]
 Output = Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="For people, or for programs.")]
+Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only of this reason. May be repeated.")]
 ModelFolder = Annotated[str | None, typer.Argument(help="A model's folder; the shipped one by default.")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="The least level of log lines.")
@@ -159,6 +162,26 @@ def check(config: ConfigFile = None, sets: Sets = None, output: Output = "table"
 
     _set_up_log("warning")
     raise typer.Exit(checked(config, sets or (), output))
+
+
+@app.command("send-test-alert")
+@_fails_well
+def send_test_alert(
+    config: ConfigFile = None,
+    receiver: Annotated[list[str] | None, typer.Option(help="Only to this receiver; may be repeated.")] = None,
+    sink: Annotated[list[str] | None, typer.Option(help="Only to this sink; may be repeated.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="A label of the alert, a=b; may be repeated.")] = None,
+    resolved: Annotated[bool, typer.Option("--resolved", help="Say that it is over.")] = False,
+    sets: Sets = None,
+    output: Output = "table",
+) -> None:
+    """Send a made-up alert to the receivers and sinks of a configuration, and say who took it."""
+    from stream.app.send_test import Wanted, send_test
+
+    _set_up_log("warning")
+    labels = dict(_usage(_pair, each) for each in label or ())
+    wanted = Wanted(receiver or (), sink or (), labels, resolved)
+    raise typer.Exit(send_test(config, sets or (), wanted, output))
 
 
 @app.command()
@@ -314,6 +337,40 @@ def bench_speed(
     bench(streams, steps, part, output)
 
 
+@dlq_app.command("show")
+@_fails_well
+def dlq_show(
+    config: ConfigFile = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many of each topic.")] = 20,
+    reason: Reasons = None,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on with those that come.")] = False,
+    output: Output = "table",
+    sets: Sets = None,
+) -> None:
+    """Print dead letters: the reason, where the message came from, and how it begins."""
+    from stream.app.dead_letters import Which, show
+
+    show(config, sets or (), Which(reason or ()), limit, follow, output)
+
+
+@dlq_app.command("replay")
+@_fails_well
+def dlq_replay(
+    config: ConfigFile = None,
+    reason: Reasons = None,
+    start: Annotated[str | None, typer.Option("--from", help="Messages of this time (RFC 3339 or Unix) on.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Messages before this time.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be sent back.")] = False,
+    output: Output = "table",
+    sets: Sets = None,
+) -> None:
+    """Send dead letters back to the topics they came from, as they came; each once."""
+    from stream.app.dead_letters import Which, parse_time, replay
+
+    since, until = (None if text is None else _usage(parse_time, text) for text in (start, end))
+    replay(config, sets or (), Which(reason or (), since, until), dry_run, output)
+
+
 def _set_up_log(level: Literal["debug", "info", "warning", "error"]) -> None:
     from stream.log import setup
 
@@ -326,6 +383,13 @@ def _usage(read: Callable[[str], Any], text: str) -> Any:
         return read(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ValueError(f"must be like site=berlin, not {text}")
+    return name, value
 
 
 def _positive(text: str) -> float:

@@ -36,6 +36,7 @@ LOG_NAMES: dict[str, str] = {
     "incident.opened": "The first alert of an incident is firing.",
     "incident.closed": "All alerts of an incident are resolved.",
     "sink.failed": "Messages could not be sent; they stay in the outbox and are tried again.",
+    "notification.abandoned": "A sink will never take some messages; they are kept in the state, table `dead`.",
     "sink.recovered": "A sink that had failed takes messages again.",
     "state.restored": "State was read; reading goes on from its positions.",
     "state.checkpointed": "Evidence and calibration were written.",

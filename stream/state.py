@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from connectors.batch import PartitionTable
+from connectors.handover import Handover
 from connectors.outbox import Outbox
+from connectors.shelf import Letter
 from connectors.source import Source
 from connectors.store import Array, Commit, Store, StoreError
 from stream.gate import NEVER, Gate
 from stream.log import get
 from stream.loop import Message, Progress
 from stream.monitor import Monitor
+from stream.settings import RECEIVER
+
+
+def _to_sinks(outbox: Outbox, messages: Sequence[Message]) -> list[tuple[str, Message]]:
+    """Each alert change to each sink that takes them."""
+    return [(sink, message) for message in messages for sink in outbox.sinks if not sink.startswith(RECEIVER)]
 
 
 class Passing:
@@ -26,10 +34,11 @@ class Passing:
 
     def commit(self, now: int, messages: list[Message], progress: Progress, urgent: bool) -> None:
         """Send at once."""
-        for message in messages:
-            for sink in self._outbox.sinks:
-                self._outbox.put([(self._count, sink, message)])
-                self._count += 1
+        for sink, message in _to_sinks(self._outbox, messages):
+            self._outbox.put([Letter(self._count, sink, message, now)])
+            self._count += 1
+        self._outbox.take_sent()
+        _tell_dead(self._outbox.take_dead())
 
     def restore(self) -> dict[str, int]:
         """There is nothing to take up again."""
@@ -46,7 +55,8 @@ class Passing:
 class Durable:
     """State in a store. A commit that fails is tried again a turn later; nothing is sent before it is durable.
 
-    ``commit_every`` and ``checkpoint_every`` in ns of the loop's clock.
+    ``commit_every`` and ``checkpoint_every`` in ns of the loop's clock. ``most_waiting``: messages and bytes that wait
+    for a sink before they are compacted.
     """
 
     def __init__(
@@ -57,26 +67,29 @@ class Durable:
         outbox: Outbox,
         commit_every: int,
         checkpoint_every: int,
+        most_waiting: tuple[int, int] = (10_000, 64 << 20),
     ) -> None:
         self._store, self._monitor, self._partitions = store, monitor, partitions
         self._source: Source | None = None
-        self._outbox = outbox
+        self._outbox, self._handover = outbox, Handover(store, outbox, *most_waiting)
         self._commit_every, self._checkpoint_every = commit_every, checkpoint_every
         self._committed = self._checkpointed = 0
         self._starts: dict[str, int] = {}
         self._unsent: list[Message] = []
         self._sent: list[int] = []
+        self._dead: list[tuple[int, str]] = []
         self._failing = False
         self._log = get()
 
     def commit(self, now: int, messages: list[Message], progress: Progress, urgent: bool) -> None:
         """Alert state, ledger, what the gate learned, outbox and positions, in one transaction."""
         self._unsent += messages
+        self._hand_over()
         new = {name: offset for name, offset in progress.starts.items() if name not in self._starts}
         if not (urgent or new or now - self._committed >= self._commit_every):
             return
         self._committed = now
-        if not self._write(self._small(progress.positions, new)):
+        if not self._write(self._small(now, progress.positions, new)):
             return  # nor a checkpoint: it must not be ahead of what is committed
         self._starts |= new
         if self._source is not None:
@@ -85,10 +98,10 @@ class Durable:
         if now - self._checkpointed >= self._checkpoint_every:
             self.checkpoint(now, progress.positions)
 
-    def _small(self, positions: Mapping[str, int], new: Mapping[str, int]) -> Commit:
+    def _small(self, now: int, positions: Mapping[str, int], new: Mapping[str, int]) -> Commit:
         parts, ledger = self._monitor.parts, self._monitor.parts.ledger
         names, counts, total = ledger.snapshot(parts.table.names)
-        self._sent += self._outbox.take_sent()
+        self._take_done()
         state = {
             "alerts": parts.alerts.snapshot(),
             "incidents": parts.incidents.snapshot(),
@@ -101,12 +114,22 @@ class Durable:
         columns: dict[str, Array] = {"ledger.counts": counts, "ledger.total": total, "since": self._monitor.since}
         if parts.gate is not None:
             columns |= {f"gate.{name}": column for name, column in parts.gate.learned().items()}
-        send = [(sink, message) for message in self._unsent for sink in self._outbox.sinks]
-        return Commit(dict(positions), dict(new), state, columns, send, list(self._sent))
+        send = _to_sinks(self._outbox, self._unsent)
+        full = self._handover.full(send)
+        return Commit(dict(positions), dict(new), state, columns, send, list(self._sent), list(self._dead), full, now)
+
+    def _take_done(self) -> None:
+        """What the sinks took, and what was given up."""
+        self._sent += self._outbox.take_sent()
+        self._note_dead(self._outbox.take_dead())
+
+    def _note_dead(self, dead: Sequence[tuple[int, str, str]]) -> None:
+        _tell_dead(dead)
+        self._dead += [(number, why) for number, _, why in dead]
 
     def _write(self, what: Commit) -> bool:
         try:
-            ids = self._store.commit(what)
+            self._store.commit(what)
         except StoreError as error:
             if not self._failing:
                 self._log.error("state.failed", error=str(error))
@@ -115,9 +138,17 @@ class Durable:
         if self._failing:
             self._log.info("state.recovered", waited=len(self._unsent))
         self._failing = False
-        self._sent, self._unsent = [], []
-        self._outbox.put([(number, sink, m) for number, (sink, m) in zip(ids, what.send, strict=True)])
+        self._sent, self._dead, self._unsent = [], [], []
+        self._hand_over([sink for sink, _ in what.send])
         return True
+
+    def _hand_over(self, sinks: Sequence[str] = ()) -> None:
+        """What is durable to the outbox; where that can't be read now, it is with the next commit."""
+        try:
+            self._handover.after(sinks)
+            self._handover.look()
+        except StoreError as error:
+            self._log.error("state.failed", error=str(error))
 
     def checkpoint(self, now: int, positions: Mapping[str, int]) -> None:
         """Evidence, calibration and windows, with the positions up to which they are true."""
@@ -156,7 +187,8 @@ class Durable:
             if not self._failing:
                 self.checkpoint(now, progress.positions)
         self._outbox.close()
-        self._write(Commit(sent=self._sent + self._outbox.take_sent()))
+        self._take_done()
+        self._write(Commit(sent=self._sent, dead=self._dead, time=now))
         self._store.close()
 
     def attach(self, source: Source) -> None:
@@ -176,7 +208,8 @@ class Durable:
             positions = starts | self._restore_large()
         with _readable(folder):
             self._restore_small()
-            self._outbox.put(self._store.outbox())
+            self._note_dead(self._handover.orphans())
+            self._handover.after(self._outbox.sinks)
         if positions:
             self._log.info("state.restored", positions=positions, streams=len(self._monitor.parts.table.slot_of))
         return positions
@@ -220,6 +253,15 @@ class Durable:
         parts.registry.restore(about["registry"])
         self._monitor.resume()
         return {name: int(offset) for name, offset in about["positions"].items()}
+
+
+def _tell_dead(dead: Sequence[tuple[int, str, str]]) -> None:
+    """One line for each sink that something was given up for."""
+    by_sink: dict[str, list[str]] = {}
+    for _, sink, why in dead:
+        by_sink.setdefault(sink, []).append(why)
+    for sink, reasons in by_sink.items():
+        get().warning("notification.abandoned", name=sink, messages=len(reasons), problem=reasons[-1])
 
 
 @contextmanager

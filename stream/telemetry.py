@@ -5,12 +5,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
+
+from connectors.sink import Delivery, Why
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 LAG_EDGES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)  # s
@@ -85,7 +87,8 @@ class Figures:
     rule_unknown: int = 0
     alerts_left_out: int = 0
     alerts: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by alertname and state
-    notifications: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)  # sink: delivered, failed, waiting
+    notifications: Mapping[str, Delivery] = field(default_factory=dict)  # by sink
+    now: int = 0  # ns, of the loop's clock
     config_ok: bool = True
     config_seconds: float = 0.0  # since the epoch: when the configuration in force was read
     build: Build = field(default_factory=Build)
@@ -121,8 +124,19 @@ def _unused(figures: Figures) -> Rows:
     return _by({name: getattr(figures, name) for name in UNUSED})
 
 
-def _sinks(figures: Figures, which: int) -> Rows:
-    return [((sink,), counts[which]) for sink, counts in figures.notifications.items()]
+def _sinks(figures: Figures, number: Callable[[Delivery], float]) -> Rows:
+    return [((sink,), number(delivery)) for sink, delivery in figures.notifications.items()]
+
+
+def _failed(figures: Figures) -> Rows:
+    """Every reason is there from the start, so that a rate shows the first failure."""
+    reasons = get_args(Why)
+    sinks = figures.notifications.items()
+    return [((sink, reason), each.failed.get(reason, 0)) for sink, each in sinks for reason in reasons]
+
+
+def _oldest_seconds(now: int, delivery: Delivery) -> float:
+    return max(0, now - delivery.oldest) / 1e9 if delivery.oldest else 0.0
 
 
 METRICS: tuple[Described, ...] = (
@@ -172,11 +186,21 @@ METRICS: tuple[Described, ...] = (
     Described("heed_alerts", "gauge", ("alertname", "state"),
               "Alerts that are `pending` or `firing` now.", lambda f: [(key, n) for key, n in f.alerts.items()]),
     Described("heed_notifications_total", "counter", ("sink",),
-              "Messages that a sink took.", lambda f: _sinks(f, 0)),
-    Described("heed_notifications_failed_total", "counter", ("sink",),
-              "Tries to send that failed; what they held is tried again.", lambda f: _sinks(f, 1)),
+              "Messages that a sink took.", lambda f: _sinks(f, lambda d: d.delivered)),
+    Described("heed_notifications_failed_total", "counter", ("sink", "reason"),
+              "Tries to send that failed: `unreachable`, `timeout`, `server_error`, `rate_limited`, `auth`, `refused`, "
+              "or `failed` otherwise.", _failed),
     Described("heed_notifications_waiting", "gauge", ("sink",),
-              "Messages on their way to a sink.", lambda f: _sinks(f, 2)),
+              "Messages on their way to a sink, those on disk included.", lambda f: _sinks(f, lambda d: d.waiting)),
+    Described("heed_notifications_oldest_seconds", "gauge", ("sink",),
+              "For how long the oldest message has been waiting for a sink, 0 where none does.",
+              lambda f: _sinks(f, lambda d: _oldest_seconds(f.now, d))),
+    Described("heed_notifications_merged_total", "counter", ("sink",),
+              "Messages that were not sent because a newer one about the same incident or alert stands for them.",
+              lambda f: _sinks(f, lambda d: d.merged)),
+    Described("heed_notifications_dead_total", "counter", ("sink",),
+              "Messages that were given up: the sink will never take them. They are kept in the state.",
+              lambda f: _sinks(f, lambda d: d.dead)),
     Described("heed_config_last_reload_successful", "gauge", (),
               "1 if the configuration that was read last is in force, else 0.", lambda f: _one(float(f.config_ok))),
     Described("heed_config_last_reload_success_timestamp_seconds", "gauge", (),

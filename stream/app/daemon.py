@@ -7,7 +7,7 @@ import signal
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,11 @@ from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of
 from stream.app.publish import Publisher, publisher
 from stream.app.record import recorder_to
 from stream.app.reload import Loaded, Reloader
-from stream.app.sinks import sinks_of
+from stream.app.sinks import outbox_of
 from stream.app.sources import problems_of, sources_of
-from stream.config_text import ConfigError
 from stream.log import get, setup
 from stream.loop import Loop, Message
-from stream.settings import Settings, config_files, findings, load, rule_paths, split_address
+from stream.settings import Settings, findings, load, split_address
 from stream.state import Durable, Passing
 from stream.telemetry import UNUSED
 from stream.telling import teller
@@ -79,7 +78,7 @@ def tell_end(daemon: Daemon) -> None:
     counts, came = daemon.monitor.parts.windows.counts, daemon.monitor.source_counts
     about: dict[str, object] = {"undecodable": came.get("undecodable", 0)}
     about |= {name: n for name in UNUSED if (n := counts.get(name, 0) or came.get(name, 0))}
-    waiting = {name: left for name, (_, _, left) in daemon.outbox.counts().items() if left}
+    waiting = {name: each.waiting for name, each in daemon.outbox.counts().items() if each.waiting}
     about |= {"undelivered": waiting} if waiting else {}
     get().info("daemon.stopped", **{name: summary[name] for name in told}, **about)
 
@@ -104,16 +103,6 @@ def _path(options: RunOptions) -> Path | None:
     return Path(options.config) if options.config else None
 
 
-def _files(options: RunOptions) -> list[Path]:
-    """All files that the configuration comes from, as far as that can be told now."""
-    path = _path(options)
-    own = [] if path is None else config_files(path)
-    with suppress(ConfigError):
-        settings = _settings(options)
-        return [*own, *rule_paths(settings, path.parent if path else Path())]
-    return own
-
-
 class Daemon:
     """One run: everything it holds, made in order and closed in the opposite one."""
 
@@ -131,7 +120,7 @@ class Daemon:
         self.scorer = scorer_of(settings)
         rules = rules_of(settings, _path(options))
         store = self._store(options)
-        self.outbox = Outbox(sinks_of(settings))
+        self.outbox = outbox_of(settings)
         scorer = None if self.scorer is None else wrap(self.scorer)
         world, recorder = self.world, None
         if options.record:
@@ -158,7 +147,7 @@ class Daemon:
             (board.publish, _Watch(self.sources, self.outbox).look, self._look_for_changes),
         )  # fmt: skip
         self.reloader = Reloader(
-            settings, lambda: loaded(options), lambda: _files(options), self.monitor, self.loop, board.reloaded
+            settings, _path(options), lambda: loaded(options), self.monitor, self.loop, board.reloaded
         )
 
     def _ask_reload(self) -> Future[str]:
@@ -174,8 +163,8 @@ class Daemon:
     def _keeper(self, store: Store | None) -> Durable | Passing:
         if store is None:
             return Passing(self.outbox)
-        state = self.settings.state
-        return Durable(store, self.monitor, self.world.partitions, self.outbox, state.commit, state.checkpoint)
+        state, most = self.settings.state, (self.settings.outbox.messages, self.settings.outbox.bytes)
+        return Durable(store, self.monitor, self.world.partitions, self.outbox, state.commit, state.checkpoint, most)
 
     def catch_signals(self) -> None:
         """SIGTERM and SIGINT end the run in order; SIGHUP takes in a changed configuration."""

@@ -73,7 +73,7 @@ def complain(outbox: Outbox) -> None:
 def deliver(outbox: Outbox) -> None:
     """Wait until all is written, however slowly it is read. Raises as ``complain``."""
     clock = WallClock()
-    while any(left for _, _, left in outbox.counts().values()):
+    while any(each.waiting for each in outbox.counts().values()):
         complain(outbox)
         clock.wait(clock.now() + LOOK)
     outbox.close()

@@ -164,6 +164,7 @@ class Publisher:
             notifications=self._outbox.counts(),
             config_ok=self._config_ok,
             config_seconds=self._config_time / 1e9,
+            now=self._published,
             build=self._build(),
             late=counts["late"],
             future=counts["future"],

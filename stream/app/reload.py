@@ -6,6 +6,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from stream.log import get, setup
 from stream.loop import Loop
 from stream.monitor import Monitor
 from stream.rules.rule import Rule
-from stream.settings import Settings
+from stream.settings import Settings, config_files, rule_paths
 from stream.turn import Told, Turn
 
 TAKEN_IN = ("rule_files", "logging", "reload")  # keys that need no restart; nor does what rule files hold
@@ -76,26 +77,34 @@ def _digest(path: Path) -> str:
 class Reloader:
     """Reloads when asked to, and when the content of a file has changed; its ``look`` is called after each turn.
 
-    ``load`` reads and checks everything, and raises ConfigError; ``files`` tells which files it would read now;
-    ``tell`` hears how the last one went, and when (ns).
+    ``config`` is the file or folder that ``load`` reads; that checks everything, and raises ConfigError. ``tell`` hears
+    how the last one went, and when (ns).
     """
 
     def __init__(
         self,
         running: Settings,
+        config: Path | None,
         load: Callable[[], Loaded],
-        files: Callable[[], list[Path]],
         monitor: Monitor,
         loop: Loop,
         tell: Callable[[bool, int], None],
     ) -> None:
-        self._running, self._load, self._files = running, load, files
+        self._running, self._config, self._load = running, config, load
         self._monitor, self._loop, self._tell = monitor, loop, tell
         self._asked: deque[Future[str]] = deque()
         self._watched = Watched()
-        self._contents: Mapping[Path, str] = self._watched.contents(files())
+        self._contents: Mapping[Path, str] = self._watched.contents(self._files())
         self._looked = 0  # when files were last looked at, ns
         self._log = get()
+
+    def _files(self) -> list[Path]:
+        """All files that the configuration in force comes from, as far as they are there."""
+        found: list[Path] = []
+        with suppress(ConfigError):
+            found += [] if self._config is None else config_files(self._config)
+            found += rule_paths(self._running, self._config.parent if self._config else Path())
+        return found
 
     def ask(self) -> Future[str]:
         """Reload after the turn under way, from any thread; the result says what was done, or raises ConfigError."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from connectors.clock import ReplayClock
-from connectors.codec import JsonCodec
+from connectors.codec import Codec, Format
 from connectors.file import FileSource, StdinSource
 from connectors.replay import ReplaySource
 from connectors.source import Merged, Source, SourceError
@@ -47,10 +47,10 @@ def _make(
         case KafkaSettings():
             return _kafka(each, settings, world, instance, learning)
         case FileSettings():
-            decode = _codec(each, settings, world).decode
+            decode = _codec(each, _of_lines(each.format), settings, world).decode
             return FileSource(each.path, decode, world.partitions, world.clock, csv=each.format == "csv")
         case StdinSettings():
-            decode = _codec(each, settings, world).decode
+            decode = _codec(each, _of_lines(each.format), settings, world).decode
             return StdinSource(decode, world.partitions, world.clock, csv=each.format == "csv")
         case SyntheticSettings():
             return _synthetic(each, world)
@@ -59,9 +59,14 @@ def _make(
     raise ValueError(f"no such source: {each!r}")
 
 
-def _codec(each: Decoded, settings: Settings, world: World) -> JsonCodec:
-    fields = each.fields.model_dump()
-    return JsonCodec(fields, each.time_unit, each.zone, world.table, settings.limits.message_bytes)
+def _of_lines(format: Format) -> Format:
+    """What the codec gets to see of a line: a row of CSV is an object by then."""
+    return "json" if format == "csv" else format
+
+
+def _codec(each: Decoded, format: Format, settings: Settings, world: World, header: Sequence[str] = ()) -> Codec:
+    fields, limit = each.fields.model_dump(), settings.limits.message_bytes
+    return Codec(format, fields, each.time_unit, each.zone, world.table, limit, header)
 
 
 def _kafka(
@@ -69,9 +74,7 @@ def _kafka(
 ) -> Source:
     from connectors.kafka_source import KafkaSource  # only those who read from Kafka pay for its import
 
-    if each.format != "json":
-        raise ValueError(f"format {each.format} can't be read from Kafka yet; json can")
-    codec = _codec(each, settings, world)
+    codec = _codec(each, each.format, settings, world, each.header)
     return KafkaSource(
         each.client_config(), codec, world.partitions, world.clock, each.topics, each.pattern, each.dead_letter_topic,
         instance, settings.seed, learning,

@@ -43,6 +43,8 @@ def deviating(rule: Rule, truth: Truth, observed: Observed) -> Truth:
     """Narrowed down to deviations from what was expected that are on the right side and large enough."""
     if rule.direction == "both" and not rule.min_deviation and not rule.min_deviation_ratio:
         return truth
+    if truth.false.all():
+        return truth
     expected = np.asarray(observed.numbers.get("expected", np.nan), np.float64)
     above = np.asarray(observed.numbers.get("value", np.nan), np.float64) - expected
     off = {"above": above, "below": -above, "both": np.abs(above)}[rule.direction]

@@ -35,12 +35,12 @@ RULE_KEYS = (
 GROUP_KEYS = ("name", "interval", "limit", "labels", "rules")
 NO_DATA: tuple[NoData, ...] = ("ok", "alerting", "keep")
 DIRECTIONS: tuple[Direction, ...] = ("above", "below", "both")
-_OFFSET = "heed waits for late readings by itself (windows.lateness): leave it out"
+_OFFSET = "heed waits for late readings by itself (windows.lateness)"
 _FOREIGN = {  # keys that Prometheus and its relatives know, and why they have no meaning here
     "query_offset": _OFFSET, "evaluation_delay": _OFFSET,
-    "partial_response_strategy": "there are no partial answers here: leave it out",
-    "source_tenants": "there are no tenants here: leave it out",
-    "align_evaluation_time_on_interval": "evaluation follows the steps of the readings: leave it out",
+    "partial_response_strategy": "there are no partial answers",
+    "source_tenants": "there are no tenants",
+    "align_evaluation_time_on_interval": "evaluation follows the steps of the readings",
 }  # fmt: skip
 OWN_LABELS = ("alertname", "stream", "group")  # every alert gets them; a rule can't
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
@@ -147,7 +147,8 @@ class _File:
 
     def _rule(self, tree: Tree, place: Place, group: _Shared) -> Rule | None:
         if isinstance(tree, dict) and "record" in tree:
-            self._refuse("recording rules are not supported, only `alert`", (*place, "record"), key=True)
+            said = "recording rules are not supported, only `alert`; heed stores no series, write it into `expr`"
+            self._refuse(said, (*place, "record"), key=True)
             return None
         rule = self._mapping(tree, place, RULE_KEYS, "a rule")
         if rule is None:
@@ -184,12 +185,17 @@ class _File:
 
     def _mapping(self, tree: Tree, place: Place, known: tuple[str, ...], what: str) -> _Mapping | None:
         if not isinstance(tree, dict):
-            self._refuse(f"{what} is a mapping with the keys {', '.join(known)}", place)
+            keys = ", ".join(known[:6]) + (", ..." if len(known) > 6 else "")
+            self._refuse(f"{what} is a mapping with the keys {keys}", place)
             return None
         for key in tree:
-            if key not in known:
-                hint = _FOREIGN.get(key) or did_you_mean(key, known) or f"known here: {', '.join(known)}"
-                self._refuse(f"unknown key `{key}`; {hint}", (*place, key), key=True)
+            if key in known:
+                continue
+            hint = did_you_mean(key, known) or f"known here: {', '.join(known)}"
+            said = (
+                f"`{key}` has no meaning here: {_FOREIGN[key]}" if key in _FOREIGN else f"unknown key `{key}`; {hint}"
+            )
+            self._refuse(said, (*place, key), key=True)
         return tree
 
     def _sequence(self, tree: Tree, place: Place) -> list[Tree]:

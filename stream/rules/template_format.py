@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 ABSENT = "unknown"  # how a value that is not there is shown, whatever the verb
 MOST_LETTERS = 65_536  # of one printed text
+_FLOAT = struct.Struct("f")
 _WIDEST = 1_000  # letters that a width or a precision may ask for
 _VERB = re.compile(r"%([-+# 0]*)(\d*)(?:(\.)(\d*))?(.)?", re.DOTALL)
 _ESCAPES = {
@@ -26,11 +26,18 @@ class FormatError(ValueError):
 
 def cleaned(value: float | str | None) -> float | str | None:
     """Readings are kept in 32 bits: the shortest number that means the same there, so that 91.1 stays 91.1."""
-    if not isinstance(value, float):
+    if not isinstance(value, float) or _in_32_bits(value) != value:
         return value
-    with np.errstate(all="ignore"):
-        short = np.float32(value)
-    return float(str(short)) if float(short) == value else value
+    tries = (float(f"{value:.{digits}g}") for digits in (6, 7, 8, 9))
+    return next((number for number in tries if _in_32_bits(number) == value), value)
+
+
+def _in_32_bits(number: float) -> float | None:
+    try:
+        found: float = _FLOAT.unpack(_FLOAT.pack(number))[0]
+    except OverflowError:
+        return None
+    return found
 
 
 def plain(value: Any) -> str:

@@ -33,9 +33,11 @@ def decided(rule: Rule, truth: Truth, observed: Observed) -> Truth:
     """
     if rule.no_data == rule.error == "keep":
         return truth
+    unknown = ~truth.known
+    if not unknown.any():
+        return truth
     value = observed.numbers.get("value")
     silent = np.ones(len(observed.slots), bool) if value is None else np.isnan(value)
-    unknown = ~truth.known
     truth = _counted(truth, unknown & silent, rule.no_data)
     return _counted(truth, unknown & ~silent & (observed.fidelity > 0), rule.error)
 

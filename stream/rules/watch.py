@@ -93,20 +93,22 @@ class Watch:
         return np.concatenate([at, new])
 
     def _within_limit(self, observed: Observed, at: Indices, ripe: Indices) -> Indices:
-        """Of the rows that may fire, those for which there is room: what is pending longest, then by score."""
+        """Of the rows that may fire, those for which there is room."""
         room = self.rule.limit - len(self.told) - self.waiting
         if not self.rule.limit or len(ripe) <= room:
             return ripe
-        score = observed.numbers.get("score")
-        ranks = []
-        for row in ripe.tolist():
-            height = 0.0 if score is None else float(np.nan_to_num(score[at[row]]))
-            ranks.append((int(self.life.times[ACTIVE_AT, row]), -height, self._names.names[self.life.slot[row]], row))
-        order = np.array([row for *_, row in sorted(ranks)], np.intp)
+        order = self._in_order(observed, at, ripe)
         left = order[max(0, room) :]
         self.left_out += int(np.count_nonzero(~self.life.marks[LEFT_OUT, left]))
         self.life.leave_out(left)
         return np.sort(order[: max(0, room)])
+
+    def _in_order(self, observed: Observed, at: Indices, rows: Indices) -> Indices:
+        """What is pending longest first, then the higher score, then by name."""
+        score = observed.numbers.get("score")
+        height = np.zeros(len(rows)) if score is None else np.nan_to_num(score[at[rows]])
+        names = np.array([self._names.names[slot] for slot in self.life.slot[rows].tolist()])
+        return rows[np.lexsort((names, -height, self.life.times[ACTIVE_AT, rows]))]
 
     def _tell_limit(self, ts: int) -> list[Change]:
         return self.limited.look(self.rule, ts, int(np.count_nonzero(self.life.marks[LEFT_OUT])))

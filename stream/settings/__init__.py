@@ -5,16 +5,26 @@ from stream.settings.calendar import Span, TimeInterval
 from stream.settings.findings import findings, rule_paths
 from stream.settings.load import config_files, from_mapping, load, load_text
 from stream.settings.outputs import (
+    RECEIVER,
     ConsoleSink,
-    Endpoint,
     JsonlSink,
     KafkaSink,
     Receiver,
     Route,
     Sink,
     sink_client,
+    ways,
 )
 from stream.settings.quantities import split_address
+from stream.settings.receivers import (
+    Alertmanager,
+    Apprise,
+    Email,
+    Endpoint,
+    Exec,
+    TlsConfig,
+    Webhook,
+)
 from stream.settings.root import Budget, Limits, Logging, Model, Server, Settings, State, Windows, names
 from stream.settings.show import generate, reference, schema, show
 from stream.settings.sources import (
@@ -38,11 +48,16 @@ from stream.settings.streams import (
 
 __all__ = [
     "DEFAULT_STEP",
+    "RECEIVER",
+    "Alertmanager",
+    "Apprise",
     "Budget",
     "ConfigError",
     "ConsoleSink",
     "Decoded",
+    "Email",
     "Endpoint",
+    "Exec",
     "Fields",
     "FileSource",
     "JsonlSink",
@@ -68,6 +83,8 @@ __all__ = [
     "StreamSettings",
     "SyntheticSource",
     "TimeInterval",
+    "TlsConfig",
+    "Webhook",
     "Windows",
     "blind_kept",
     "config_files",
@@ -83,4 +100,5 @@ __all__ = [
     "show",
     "sink_client",
     "split_address",
+    "ways",
 ]

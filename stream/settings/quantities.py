@@ -215,3 +215,4 @@ def _url(text: str) -> str:
 
 
 Url = Annotated[Text, AfterValidator(_url)]
+UrlOrList = Annotated[tuple[Url, ...], BeforeValidator(_listed), Field(min_length=1), _one_or_many]

@@ -111,6 +111,15 @@ class State(Section):
         return self
 
 
+class Outbox(Section):
+    """How much may wait for a sink that can't be reached before it is compacted."""
+
+    messages: Whole = Field(default=10_000, ge=1, le=10_000_000)
+    """Messages for one sink; beyond, a newer one about the same incident or alert stands for those before it."""
+    bytes: Size = by_default("64MiB")
+    """The same as a size."""
+
+
 class Server(Section):
     """The page, metrics and the HTTP interface."""
 
@@ -165,6 +174,8 @@ class Settings(Section):
     """Who is told of incidents, and how often."""
     state: State = State()
     """Where heed keeps what a restart must not lose."""
+    outbox: Outbox = Outbox()
+    """How much may wait for a sink that can't be reached before it is compacted."""
     server: Server = Server()
     """The page, metrics and the HTTP interface."""
     logging: Logging = Logging()

@@ -9,9 +9,13 @@ from pathlib import Path
 from stream.config_text import ConfigError, Problem, Tree
 
 MASK = "<secret>"
-_WORDS = ("password", "passwd", "passphrase", "secret", "token", "key.pem", "api_key", "api.key", "credential")
+_WORDS = ("password", "passwd", "passphrase", "secret", "token", "key.pem", "api_key", "api-key", "api.key",
+          "credential", "authorization", "cookie")  # fmt: skip
 _USER = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_AFTER_HOST = re.compile(r"(?<=://)([^/\s]+/).+")
 _JAAS = "sasl.jaas.config"  # a password in the middle of a text
+_WHOLE = (_JAAS, "urls")  # the latter: addresses as apprise writes them
+_WEBHOOK = "webhook.url"  # whose path is often a secret
 
 
 def is_secret(key: str) -> bool:
@@ -19,18 +23,20 @@ def is_secret(key: str) -> bool:
     low = key.lower()
     if low.endswith(("_file", ".location", ".url", ".endpoint.uri")):
         return False
-    return low == _JAAS or any(word in low for word in _WORDS)
+    return low in _WHOLE or any(word in low for word in _WORDS)
 
 
 def masked(tree: Tree, key: str = "") -> Tree:
-    """The tree with secrets, and user and password of URLs, replaced by ``<secret>``."""
+    """The tree with secrets, user and password of URLs, and what may be one in them, replaced by ``<secret>``."""
     if isinstance(tree, dict):
-        return {name: masked(value, name) for name, value in tree.items()}
+        return {name: masked(value, _WEBHOOK if f"{key}.{name}" == _WEBHOOK else name) for name, value in tree.items()}
     if isinstance(tree, list):
         return [masked(value, key) for value in tree]
     if tree is not None and is_secret(key):
         return MASK
-    return _USER.sub(MASK, tree) if isinstance(tree, str) else tree
+    if not isinstance(tree, str):
+        return tree
+    return _USER.sub(MASK, _AFTER_HOST.sub(rf"\1{MASK}", tree) if key == _WEBHOOK else tree)
 
 
 def with_files_read(client: Mapping[str, str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ _Dumper.add_representer(str, _quoted)
 
 def show(settings: Settings) -> str:
     """The settings as YAML that loads again: all defaults, durations as text, secrets as ``<secret>``."""
-    tree = _escaped(masked(settings.model_dump(mode="json", exclude_none=True)))
+    tree = _escaped(masked(settings.model_dump(mode="json", exclude_none=True, by_alias=True)))
     text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
     return text
 
@@ -112,7 +112,13 @@ def _type(part: dict[str, Any]) -> str:
         return "size"
     if len(part.get("anyOf", [])) > 1:
         return "text or list"
-    words = {"integer": "whole number", "number": "number", "string": "text", "array": "list"}
+    words = {
+        "boolean": "boolean",
+        "integer": "whole number",
+        "number": "number",
+        "string": "text",
+        "array": "list",
+    }
     return words.get(str(part.get("type")), "mapping") + _bounds(part)
 
 

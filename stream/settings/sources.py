@@ -56,7 +56,7 @@ Client = Annotated[
 
 
 class Fields(Section):
-    """Which part of a message is what: a path (``a.b[0]``), or a template with paths in braces."""
+    """Which part of a message is what: a path (``a.b[0]``, ``list[].x``), or a template with paths in braces."""
 
     stream: Template = "stream"
     """Name of the stream."""
@@ -65,13 +65,14 @@ class Fields(Section):
     time: FieldPath = "ts"
     """Event time."""
     value: FieldPaths = ("value",)
-    """Value; several make a stream each, told apart by `{_field}`."""
+    """Value; several (or one that ends with `*`) make a stream each, told apart by `{_field}`."""
     labels: dict[Text, Template] = Field(default_factory=dict)
     """Labels of the stream."""
 
     @model_validator(mode="after")
     def _streams_differ(self) -> Fields:
-        if len(self.value) > 1 and "{_field}" not in self.stream:
+        several = len(self.value) > 1 or self.value[0] == "*" or self.value[0].endswith(".*")
+        if several and "{_field}" not in self.stream:
             raise refused('with several values the stream must hold {_field}, like "{machine}/{_field}"', "stream")
         return self
 
@@ -102,6 +103,8 @@ class KafkaSource(Decoded):
     """librdkafka's keys; a secret may be given as `KEY_file`, the path of a file that holds it."""
     format: Literal["json", "columns", "msgpack", "arrow", "csv"] = "json"
     """How messages are written."""
+    header: tuple[Text, ...] = ()
+    """Names of the columns of CSV messages; by default the first row of each message has them."""
     dead_letter_topic: Text | None = None
     """Where messages go that can't be decoded; by default `<group.id>.dlq`."""
 
@@ -111,6 +114,8 @@ class KafkaSource(Decoded):
             raise refused("give topics, like topics: [plant.readings], or a pattern (one of the two)")
         if "bootstrap.servers" not in self.client:
             raise refused('bootstrap.servers is required, like bootstrap.servers: "127.0.0.1:9092"', "client")
+        if self.header and self.format != "csv":
+            raise refused("only CSV has a header: format: csv", "header")
         return self
 
     def client_config(self) -> dict[str, str]:
@@ -124,8 +129,8 @@ class FileSource(Decoded):
     type: Literal["file"] = "file"
     path: Text
     """File to follow."""
-    format: Literal["json", "csv"] = "json"
-    """One JSON object a line, or CSV with a head line; by default by the file's ending, `.csv` or not."""
+    format: Literal["json", "columns", "csv"] = "json"
+    """JSON a line, with arrays or not, or CSV with a head line; by default by the file's ending, `.csv` or not."""
 
     @model_validator(mode="before")
     @classmethod
@@ -139,8 +144,8 @@ class StdinSource(Decoded):
     """Lines of the standard input."""
 
     type: Literal["stdin"] = "stdin"
-    format: Literal["json", "csv"] = "json"
-    """One JSON object a line, or CSV with a head line."""
+    format: Literal["json", "columns", "csv"] = "json"
+    """JSON a line, with arrays or not, or CSV with a head line."""
 
 
 class SyntheticSource(Section):

@@ -69,6 +69,23 @@ def test_a_file_is_rotated_before_it_grows_too_large_and_the_oldest_go(tmp_path:
     assert kept == {"alerts.jsonl": [4], "alerts.jsonl.1": [3], "alerts.jsonl.2": [2]}
 
 
+@pytest.mark.parametrize("how", ["moved away", "removed", "replaced"])
+def test_a_file_that_somebody_else_has_rotated_is_begun_anew(tmp_path: Path, how: str) -> None:
+    path, old = tmp_path / "alerts.jsonl", tmp_path / "old"
+    sink = JsonlSink(path)
+    sink.send([{"a": 1}])
+    if how == "removed":
+        path.unlink()
+    else:
+        path.rename(old)
+    if how == "replaced":
+        path.touch()
+    sink.send([{"a": 2}])
+    assert path.read_text() == '{"a":2}\n'
+    assert how == "removed" or old.read_text() == '{"a":1}\n'
+    sink.close()
+
+
 def test_a_restart_appends_and_ends_a_line_that_was_cut_short(tmp_path: Path) -> None:
     path = tmp_path / "alerts.jsonl"
     path.write_text('{"a": 1}\n{"a": 2')

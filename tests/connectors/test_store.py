@@ -114,14 +114,16 @@ def test_a_later_commit_replaces_and_a_start_stays(store: Store) -> None:
 def test_outbox_ids_grow_and_are_never_given_twice(store: Store, tmp_path: Path) -> None:
     first = store.commit(Commit(send=[("a", {"n": 0}), ("b", {"n": 1}), ("a", {"n": 2})]))
     assert first == sorted(set(first))
-    assert [(i, sink, m["n"]) for i, sink, m in store.outbox()] == list(zip(first, "aba", range(3), strict=True))
+    assert [(each.id, each.sink, each.message["n"]) for each in store.outbox()] == list(
+        zip(first, "aba", range(3), strict=True)
+    )
     store.commit(Commit(sent=first))
     again = reopened(store, tmp_path)
     assert again.outbox() == []
     later = again.commit(Commit(send=[("a", {})]))
     assert later[0] > max(first)
     again.commit(Commit(sent=[*first, 999_999]))  # told once more, and one nobody knows
-    assert [i for i, _, _ in again.outbox()] == later
+    assert [each.id for each in again.outbox()] == later
     again.close()
 
 
@@ -157,7 +159,7 @@ def test_a_kill_at_any_moment_leaves_one_commit_whole(tmp_path: Path) -> None:
         assert n >= said  # what was told as written is written
         assert store.positions() == {"t/0": n, "t/1": n}
         assert (store.columns("")["c"] == n).all()
-        assert [m["n"] for _, _, m in store.outbox()] == list(range(max(1, n - 3), n + 1))
+        assert [each.message["n"] for each in store.outbox()] == list(range(max(1, n - 3), n + 1))
         found = store.read_checkpoint()
         if n > 5:
             assert found is not None

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from listening import MailServer, WebServer, free_port
 
+from connectors.alertmanager import AlertmanagerSink
+from connectors.apprise_sink import AppriseSink
+from connectors.command import CommandSink
 from connectors.console import ConsoleSink
+from connectors.http_post import HttpOptions, HttpPoster
 from connectors.jsonl import JsonlSink
+from connectors.mail import MailOptions, MailSink
 from connectors.sink import Sink, SinkError
+from connectors.webhook import WebhookSink
 
 
 @dataclass
@@ -20,6 +27,7 @@ class Case:
     sink: Sink
     delivered: Callable[[], list[str]]
     broken: Sink
+    end: Callable[[], None] = lambda: None  # of the server it needs
 
 
 def message(i: int) -> dict[str, object]:
@@ -38,12 +46,60 @@ def jsonl(folder: Path) -> Case:
     return Case(JsonlSink(path), lambda: path.read_text().splitlines() if path.exists() else [], JsonlSink(folder))
 
 
-# A sink that needs a server joins here with a case of its own once its fixture is there (tests/conftest.py).
-@pytest.fixture(params=[console, jsonl], ids=lambda make: make.__name__)
+def poster() -> HttpPoster:
+    return HttpPoster(HttpOptions())
+
+
+def nowhere() -> str:
+    return f"http://127.0.0.1:{free_port()}"
+
+
+def webhook(folder: Path) -> Case:
+    server = WebServer()
+    sink = WebhookSink(lambda: server.url, poster())
+    broken = WebhookSink(nowhere, poster())
+    return Case(sink, lambda: [json.dumps(told) for told in server.told], broken, server.close)
+
+
+def alertmanager(folder: Path) -> Case:
+    server = WebServer()
+    sink = AlertmanagerSink([server.url], poster())
+    broken = AlertmanagerSink([nowhere()], poster())
+    return Case(sink, lambda: [json.dumps(a) for told in server.told for a in told], broken, server.close)
+
+
+def email(folder: Path) -> Case:
+    server = MailServer()
+    ways = [MailOptions("127.0.0.1", port, "a@b", ["c@d"], require_tls=False) for port in (server.port, free_port())]
+    sink, broken = (MailSink(options) for options in ways)
+    return Case(sink, lambda: [mail.as_string() for mail in server.mails], broken, server.close)
+
+
+def command(folder: Path) -> Case:
+    told = folder / "told"
+    sink = CommandSink(["sh", "-c", f"cat >> {told}; echo >> {told}"])
+    broken = CommandSink(["false"])
+    return Case(sink, lambda: told.read_text().splitlines() if told.exists() else [], broken)
+
+
+def apprise(folder: Path) -> Case:
+    pytest.importorskip("apprise")
+    server = WebServer()
+    sink = AppriseSink(lambda: [f"json://127.0.0.1:{server.port}"])
+    broken = AppriseSink(lambda: [nowhere().replace("http", "json")])
+    return Case(sink, lambda: [json.dumps(told) for told in server.told], broken, server.close)
+
+
+# A sink that needs a server joins here with a case of its own; Kafka has a contract of its own beside this one.
+KINDS = [console, jsonl, webhook, alertmanager, email, command, apprise]
+
+
+@pytest.fixture(params=KINDS, ids=lambda make: make.__name__)
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     made: Case = request.param(tmp_path)
     yield made
     made.sink.close()
+    made.end()
 
 
 def test_messages_are_delivered_in_order_before_send_returns(case: Case) -> None:

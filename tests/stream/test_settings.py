@@ -245,7 +245,25 @@ def test_secrets_are_not_shown_and_not_told_in_errors() -> None:
     }
     text = show(from_mapping(tree))
     assert "hunter2" not in text
-    assert (text.count("<secret>"), "sasl.username: u" in text) == (3, True)
+    assert (text.count("<secret>"), "sasl.username: u" in text) == (4, True)
+
+
+def test_secrets_of_receivers_are_not_shown() -> None:
+    secret = "hunter2"
+    kinds = {
+        "alertmanager": {
+            "url": "http://am:9093/p",
+            "authorization": {"credentials": secret},
+            "headers": {"Cookie": secret},
+        },
+        "webhook": {"url": f"https://hooks/{secret}/{secret}", "basic_auth": {"username": "u", "password": secret}},
+        "email": {"to": "a@b", "from": "c@d", "smarthost": "m:25", "username": "u", "password": secret},
+        "exec": {"command": ["true"], "env": {"API_TOKEN": secret, "SITE": "plant"}},
+        "apprise": {"urls": [f"slack://{secret}"]},
+    }
+    text = show(from_mapping({"receivers": [{"name": "a", **kinds}]}))
+    assert secret not in text
+    assert all(shown in text for shown in ("http://am:9093/p", "https://hooks/<secret>", "from: c@d", "SITE: plant"))
 
 
 def test_a_secret_is_read_from_its_file_when_it_is_needed(tmp_path: Path) -> None:

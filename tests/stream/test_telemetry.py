@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from connectors.sink import Delivery
 from stream.telemetry import INFERENCE_EDGES, METRICS, Buckets, Build, Figures, Histogram, Telemetry
 
 ROOT = Path(__file__).parent.parent.parent
@@ -33,7 +34,8 @@ def busy() -> Figures:
         not_finite=5, refused=6, dead_letters={"not_json": 2}, streams={"active": 8, "warmup": 1, "gap": 1},
         windows={"due": 30, "full": 20, "shed": 10}, lag=lag.histogram(), inference={"full": runs.histogram()},
         budget_utilization=0.5, coverage=0.75, unseen_max_seconds=12.5, guarantee_violations=9, model_errors=1,
-        rule_evaluations=100, rule_unknown=7, alerts={("anomaly", "firing"): 2}, notifications={"kafka": (4, 3, 2)},
+        rule_evaluations=100, rule_unknown=7, alerts={("anomaly", "firing"): 2},
+            notifications={"kafka": Delivery(4, {"timeout": 3}, 2, 5, 6, 7 * 10**9)}, now=10 * 10**9,
         config_ok=False, build=Build("1.2.3", "builtin", "abcd"),
     )  # fmt: skip
 
@@ -68,8 +70,11 @@ def test_the_numbers_are_those_of_the_figures() -> None:
     assert one(figures, "heed_coverage_ratio") == 0.75
     assert one(figures, "heed_config_last_reload_successful") == 0
     assert one(figures, "heed_build_info", version="1.2.3", model="builtin", digest="abcd") == 1
-    sent = [one(figures, f"heed_notifications_{kind}", sink="kafka") for kind in ("total", "failed_total", "waiting")]
-    assert sent == [4, 3, 2]
+    kinds = ("total", "waiting", "dead_total", "merged_total", "oldest_seconds")
+    sent = [one(figures, f"heed_notifications_{kind}", sink="kafka") for kind in kinds]
+    assert sent == [4, 2, 5, 6, 3]
+    failed = [one(figures, "heed_notifications_failed_total", sink="kafka", reason=why) for why in ("timeout", "auth")]
+    assert failed == [3, 0]
 
 
 def test_windows_due_are_not_counted_beside_their_own_parts() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import struct
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.rules.template import TemplateError, check_template, render
-from stream.rules.template_format import MOST_LETTERS, shortest
+from stream.rules.template_format import MOST_LETTERS, cleaned, shortest
 
 LABELS = {"stream": "press1/temp", "site": "berlin", "instance": "web1.example.com:9100"}
 VALUES: dict[str, float | str | None] = {
@@ -179,6 +180,24 @@ def test_a_number_by_itself_is_written_as_go_writes_it(number: float, text: str)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_what_is_written_is_the_number_again(number: float) -> None:
     assert float(shortest(number)) == number
+
+
+@given(st.floats(width=32))
+def test_a_32_bit_number_is_shown_with_as_few_digits_as_tell_it(number: float) -> None:
+    short = cleaned(number)
+    assert np.float32(short) == np.float32(number) or math.isnan(number)
+    assert isinstance(short, float)
+    assert len(shortest(short)) <= len(shortest(number))
+
+
+def test_digits_that_32_bits_do_not_hold_are_not_shown() -> None:
+    assert [cleaned(float(np.float32(text))) for text in (91.1, 0.1, 16777217, 1.2345678)] == [
+        91.1,
+        0.1,
+        16777216,
+        1.2345678,
+    ]
+    assert [cleaned(1e300), cleaned(0.1), cleaned(None), cleaned("a")] == [1e300, 0.1, None, "a"]
 
 
 BROKEN = [
