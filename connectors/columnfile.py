@@ -19,14 +19,14 @@ TIME, NAME = pa.timestamp("ns", "UTC"), pa.dictionary(pa.int32(), pa.string())
 
 
 class ColumnFile:
-    """A Parquet file written row group by row group, called ``<name>.part`` until it is closed.
+    """A Parquet file written row group by row group, called ``<name><suffix>`` until it is closed.
 
     Raises SinkError, naming the file, where the disk says no.
     """
 
-    def __init__(self, path: str | Path, columns: Mapping[str, Any]) -> None:
+    def __init__(self, path: str | Path, columns: Mapping[str, Any], suffix: str = ".part") -> None:
         self._path = Path(path)
-        self._part = self._path.with_name(self._path.name + ".part")
+        self._part = self._path.with_name(self._path.name + suffix)
         self._schema = pa.schema(list(columns.items()))
         self.closed = False
         with self._errors():
@@ -37,6 +37,13 @@ class ColumnFile:
         table = pa.table(dict(columns), schema=self._schema)
         with self._errors():
             self._file.write_table(table, row_group_size=max(1, table.num_rows))
+
+    def write_tables(self, tables: Sequence[Column]) -> None:
+        """Add one row group made of tables with these columns; none where they are empty."""
+        table = pa.concat_tables(tables) if tables else None
+        if table is not None and table.num_rows:
+            with self._errors():
+                self._file.write_table(table.cast(self._schema), row_group_size=table.num_rows)
 
     def close(self, metadata: Mapping[str, str] | None = None) -> None:
         """Finish the file and give it its name; safe to call twice."""

@@ -28,6 +28,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyth
         self.lost = 0  # records that were gone before they could be read
         self._table, self._reset, self._seed, self._learning = table, reset, seed, learning
         self._wanted: dict[TopicPartition, int] = {}
+        self._known: dict[str, set[int]] = {}  # by topic: partitions that it had when it was first met, or since
         self._left: dict[TopicPartition, int] = {}  # how far partitions had been read when they were taken away
         self._changes: deque[tuple[bool, list[TopicPartition]]] = deque()  # given or taken; from the client's thread
         self._consumer: KafkaConsumer | None = None
@@ -102,7 +103,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyth
         ends = self._consumer.end_offsets([part.at for part in new], timeout_ms=timeout_ms)
         for part in new:
             wanted, said = self._wish(part, timeout_ms)
-            part.position = self._nearest(part.name, wanted, starts[part.at], ends[part.at])
+            part.position = self._nearest(wanted, starts[part.at], ends[part.at], self._added(part.at))
             part.end, part.since = ends[part.at], now
             if self._seed and part.at not in self._wanted and part.remembered is None:
                 self._go_back(part, starts[part.at], times_in(said, now), timeout_ms)
@@ -135,11 +136,21 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyth
         if part.position < part.floor:
             self._learning(until)
 
-    def _nearest(self, partition: str, wanted: int | None, start: int, end: int) -> int:
+    def _added(self, at: TopicPartition) -> bool:
+        """Whether the partition was added to a topic that was being read: then all of it is news."""
+        assert self._consumer is not None
+        known = self._known.get(at.topic)
+        if known is None:
+            known = self._known[at.topic] = set(self._consumer.partitions_for_topic(at.topic) or ())
+        new = at.partition not in known
+        known.add(at.partition)
+        return new
+
+    def _nearest(self, wanted: int | None, start: int, end: int, added: bool) -> int:
         """The offset to read from: the wanted one where it still is, else by ``auto.offset.reset``."""
         if wanted is not None and start <= wanted <= end:
             return wanted
         if wanted is not None and wanted < start:  # retention was faster: read what is left
             self.lost += start - wanted
             return start
-        return start if self._reset == "earliest" else end
+        return start if added or self._reset == "earliest" else end

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from kafka.errors import KafkaConnectionError, KafkaTimeoutError
+
+from connectors import kafka_security
+from connectors.kafka_quirks import overhear
 
 Settings = dict[str, Any]  # keyword arguments of a kafka-python client
 Client = TypeVar("Client")
@@ -20,6 +24,8 @@ _ASSIGNORS = {
     "roundrobin": RoundRobinPartitionAssignor,
     "cooperative-sticky": CooperativeStickyAssignor,
 }
+_CLOSED = ("socket disconnected", "KafkaConnectionError")
+_COMPRESSIONS = {"none": None, **{name: name for name in ("gzip", "snappy", "lz4", "zstd")}}
 _RESETS = {
     **dict.fromkeys(("smallest", "earliest", "beginning"), "earliest"),
     **dict.fromkeys(("largest", "latest", "end"), "latest"),
@@ -52,12 +58,6 @@ def _one_of(known: Mapping[str, object], value: str) -> Any:
     return known[value]
 
 
-def _file(value: object) -> str:
-    if not Path(str(value)).is_file():
-        raise ValueError(f"no such file: {value}")
-    return str(value)
-
-
 def _reset(value: object) -> str:
     return str(_one_of(_RESETS, str(value)))
 
@@ -72,7 +72,12 @@ def _assignors(value: object) -> list[Any]:
 
 
 def _compression(value: object) -> str | None:
-    return None if value in (None, "none") else str(value)
+    found: str | None = _one_of(_COMPRESSIONS, "none" if value is None else str(value))
+    return found
+
+
+def _choice(*known: str) -> Callable[[object], object]:
+    return lambda value: _one_of({name: name for name in known}, str(value))
 
 
 _Setting = tuple[str, Callable[[object], object]]  # kafka-python's name, and how to read the value
@@ -86,13 +91,6 @@ _BOTH: dict[str, _Setting] = {
     "sasl.username": ("sasl_plain_username", _text),
     "sasl.password": ("sasl_plain_password", _text),
     "sasl.kerberos.service.name": ("sasl_kerberos_service_name", _text),
-    "ssl.ca.location": ("ssl_cafile", _file),
-    "ssl.certificate.location": ("ssl_certfile", _file),
-    "ssl.key.location": ("ssl_keyfile", _file),
-    "ssl.key.password": ("ssl_password", _text),
-    "ssl.crl.location": ("ssl_crlfile", _file),
-    "ssl.cipher.suites": ("ssl_ciphers", _text),
-    "ssl.endpoint.identification.algorithm": ("ssl_check_hostname", lambda value: value == "https"),
     "request.timeout.ms": ("request_timeout_ms", _whole),
     "socket.timeout.ms": ("request_timeout_ms", _whole),
     "reconnect.backoff.ms": ("reconnect_backoff_ms", _whole),
@@ -103,7 +101,7 @@ _BOTH: dict[str, _Setting] = {
     "connections.max.idle.ms": ("connections_max_idle_ms", _whole),
     "socket.receive.buffer.bytes": ("receive_buffer_bytes", _whole),
     "socket.send.buffer.bytes": ("send_buffer_bytes", _whole),
-    "client.dns.lookup": ("client_dns_lookup", _text),
+    "client.dns.lookup": ("client_dns_lookup", _choice("use_all_dns_ips", "resolve_canonical_bootstrap_servers_only")),
     "allow.auto.create.topics": ("allow_auto_create_topics", _yes),
 }
 _CONSUMER: dict[str, _Setting] = {
@@ -121,7 +119,7 @@ _CONSUMER: dict[str, _Setting] = {
     "max.poll.interval.ms": ("max_poll_interval_ms", _whole),
     "max.poll.records": ("max_poll_records", _whole),
     "partition.assignment.strategy": ("partition_assignment_strategy", _assignors),
-    "isolation.level": ("isolation_level", _text),
+    "isolation.level": ("isolation_level", _choice("read_uncommitted", "read_committed")),
     "check.crcs": ("check_crcs", _yes),
 }
 _PRODUCER: dict[str, _Setting] = {
@@ -131,7 +129,7 @@ _PRODUCER: dict[str, _Setting] = {
     "batch.size": ("batch_size", _whole),
     "message.max.bytes": ("max_request_size", _whole),
 }
-KEYS = frozenset({*_BOTH, *_CONSUMER, *_PRODUCER})  # the names that `client:` may hold
+KEYS = frozenset({*_BOTH, *_CONSUMER, *_PRODUCER, *kafka_security.KEYS})  # the names that `client:` may hold
 
 
 def consumer_settings(client: Mapping[str, object]) -> Settings:
@@ -154,7 +152,7 @@ def _settings(client: Mapping[str, object], known: Mapping[str, _Setting]) -> Se
             settings[setting] = _read(name, read, value)
     if not settings.get("bootstrap_servers"):
         raise ValueError("client.bootstrap.servers: missing; write host:port, several with commas between")
-    return settings
+    return {**settings, **kafka_security.secured(client)}
 
 
 def _read(name: str, read: Callable[[object], object], value: object) -> object:
@@ -169,10 +167,18 @@ def _meant(name: str) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def said(error: Exception) -> str:
+    """What went wrong, with its kind told once: some of the client's errors say theirs already, again and again."""
+    kind = type(error).__name__
+    text = re.sub(rf"^(?:(?:\[Error -?\d+\] |{kind}(?:: |$)))*", "", str(error))
+    return f"{kind}: {text}"[:300] if text else kind
+
+
 class Opening:
     """Makes a client and can give up: a client that fails to connect would leave its thread behind."""
 
     def __init__(self) -> None:
+        self.trouble: str | None = None  # why the latest connection failed; None = it did not
         self._inner: Any = None
 
     def consumer(self, settings: Settings) -> KafkaConsumer:
@@ -191,10 +197,19 @@ class Opening:
     def _open(self, kind: Callable[..., Client], settings: Settings) -> Client:
         try:
             return kind(kafka_client=self._made, **settings)
+        except KafkaTimeoutError as error:
+            self.give_up()
+            raise KafkaConnectionError(self.trouble or said(error)) from error
         except BaseException:
             self.give_up()
             raise
 
     def _made(self, **settings: Any) -> Any:
         self._inner = KafkaConsumer.DEFAULT_CONFIG["kafka_client"](**settings)
+        overhear(self._inner, self._heard)
         return self._inner
+
+    def _heard(self, error: Exception | None) -> None:
+        """A closed socket explains less than what went before it."""
+        if error is None or self.trouble is None or not str(error).endswith(_CLOSED):
+            self.trouble = None if error is None else said(error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 from kafka import KafkaConsumer
-from kafka.errors import KafkaError
 
 from connectors.kafka_client import Opening, Settings
 
@@ -19,7 +18,7 @@ class Connection:
         self._settings, self._opening = settings, Opening()
         self._thread: threading.Thread | None = None
         self._consumer: KafkaConsumer | None = None
-        self._error: KafkaError | OSError | ValueError | None = None
+        self._error: Exception | None = None
         self._closed = False
 
     def wait(self, seconds: float) -> KafkaConsumer | None:
@@ -32,6 +31,11 @@ class Connection:
         if self._error is not None:
             raise self._error
         return self._consumer
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the latest connection to a broker failed; None = it did not."""
+        return self._opening.trouble
 
     def close(self, timeout_ms: int) -> None:
         """Stop connecting, or close the consumer without committing anything; safe to call twice."""
@@ -46,5 +50,5 @@ class Connection:
     def _open(self) -> None:
         try:
             self._consumer = self._opening.consumer(self._settings)
-        except (KafkaError, OSError, ValueError) as error:
+        except Exception as error:  # what kafka-python does not like about its settings is of many kinds
             self._error = None if self._closed else error

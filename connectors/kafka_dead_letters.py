@@ -15,6 +15,7 @@ from connectors.fieldpath import Headers
 from connectors.kafka_client import Opening, Settings, producer_settings
 
 ERRORS = "__streams.errors."  # the header names of Kafka Streams (KIP-1034)
+TRUNCATED = "heed.truncated"  # header: how many bytes the whole has
 _CUT_BYTES = 64 << 10  # what is kept of a message that the dead-letter topic does not take whole
 _WAIT_S = 3.0
 _SETTINGS: Settings = {
@@ -104,14 +105,14 @@ class DeadLetters:
             return [error] * len(letters)
         with suppress(KafkaError):  # each future tells for itself
             producer.flush(_WAIT_S)
-        return [_outcome(future) for future in futures]
+        return [outcome(future, _WAIT_S) for future in futures]
 
     def _start(self, producer: KafkaProducer, letter: Letter, cut: bool) -> Any:
         headers, value = letter.told(), letter.value
         if value is None and letter.key is None:
             value = b""  # the client wants one of both
         if cut and value is not None:
-            headers.append(("heed.truncated", str(len(value)).encode()))
+            headers.append((TRUNCATED, str(len(value)).encode()))
             value = value[:_CUT_BYTES]
         try:
             return producer.send(
@@ -142,8 +143,9 @@ def close_now(producer: KafkaProducer) -> None:
         producer.close(timeout=0)
 
 
-def _outcome(future: Any) -> BaseException | None:
+def outcome(future: Any, waited_s: float) -> BaseException | None:
+    """What became of a message after waiting for it: None, or the error."""
     if isinstance(future, BaseException):
         return future
     failed: BaseException | None = future.exception
-    return failed if future.is_done else KafkaError(f"no answer within {_WAIT_S:g} s")
+    return failed if future.is_done else KafkaError(f"no answer within {waited_s:g} s")

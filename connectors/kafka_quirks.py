@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.structs import MemberState
+
+
+def overhear(client: Any, note: Callable[[Exception | None], None]) -> None:
+    """Tell ``note`` of each connection what became of it: None, or the error, which the client only logs.
+
+    Without this nobody would learn that a password is wrong, only that no broker answers.
+    """
+    connections: Any = getattr(client, "_manager", None)
+    connect: Any = getattr(connections, "get_connection", None)
+    if connect is None:
+        return
+    known: WeakSet[Any] = WeakSet()
+
+    def get_connection(*arguments: Any, **rest: Any) -> Any:
+        made = connect(*arguments, **rest)
+        future = getattr(made, "init_future", None)
+        if future is not None and made not in known:
+            known.add(made)
+            future.add_callback(lambda _: note(None))
+            future.add_errback(note)
+        return made
+
+    connections.get_connection = get_connection
 
 
 def joining(consumer: KafkaConsumer) -> bool:

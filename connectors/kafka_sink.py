@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from connectors.jsontext import written
 from connectors.kafka_client import Opening, Settings, producer_settings
-from connectors.kafka_dead_letters import close_now
+from connectors.kafka_dead_letters import TRUNCATED, close_now, outcome
 from connectors.sink import SinkError
 
 _SETTINGS: Settings = {
@@ -22,7 +23,10 @@ _SETTINGS: Settings = {
     "delivery_timeout_ms": 10_000,
     "metrics_enabled": False,
 }
+_BARE = ("id", "fingerprint", "status", "starts_at", "ends_at")
+_BRIEF = (*_BARE, "active_at", "labels", "rule", "group", "reason")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Message = Mapping[str, object]
 
 
 class KafkaSink:
@@ -40,7 +44,7 @@ class KafkaSink:
         self._producer: KafkaProducer | None = None
         self._closed = False
 
-    def send(self, messages: Sequence[Mapping[str, object]]) -> None:
+    def send(self, messages: Sequence[Message]) -> None:
         """Deliver all, in order, before returning; raises SinkError where a broker did not take all of them."""
         if self._closed:
             raise SinkError(f"the sink to {self._topic} is closed")
@@ -55,22 +59,52 @@ class KafkaSink:
         self._closed = True
         self._forget()
 
-    def _deliver(self, messages: Sequence[Mapping[str, object]]) -> None:
+    def _deliver(self, messages: Sequence[Message]) -> None:
+        errors = self._tried(messages)
+        failed = [error for error in errors if error is not None]
+        if not any(isinstance(error, MessageSizeTooLargeError) for error in failed):
+            _raise_first(failed)
+            return
+        self._forget()  # an idempotent producer is of no more use after that
+        for message, error in zip(messages, errors, strict=True):
+            if error is not None:
+                self._deliver_alone(message)
+
+    def _deliver_alone(self, message: Message) -> None:
+        """Several that are too large together may not be so alone; what is, goes as much of it as the topic takes."""
+        for short in (message, *_shortened(message)):
+            (error,) = self._tried([short])
+            if error is None:
+                return
+            self._forget()
+            if not isinstance(error, MessageSizeTooLargeError):
+                break
+        _raise_first([error])
+
+    def _tried(self, messages: Sequence[Message]) -> list[BaseException | None]:
+        """What became of each: None, or the error."""
         if self._producer is None:
             self._producer = Opening().producer(self._settings)
-        values = [written(message, self.name) for message in messages]  # all or none, before the first is under way
+        values = [
+            written(_told(message), self.name) for message in messages
+        ]  # all or none, before the first is under way
         sent = [self._start(self._producer, *each) for each in zip(messages, values, strict=True)]
-        self._producer.flush(self._timeout_s)
-        for future in sent:
-            future.get(0)  # type: ignore[attr-defined]  # raises what went wrong
+        with suppress(KafkaError):  # each future tells for itself
+            self._producer.flush(self._timeout_s)
+        return [outcome(future, self._timeout_s) for future in sent]
 
-    def _start(self, producer: KafkaProducer, message: Mapping[str, object], value: bytes) -> object:
-        return producer.send(
-            self._topic,
-            key=str(message.get("fingerprint", "")).encode(),
-            value=value,
-            headers=cloud_headers(message),
-        )
+    def _start(self, producer: KafkaProducer, message: Message, value: bytes) -> object:
+        whole = message.get(TRUNCATED)
+        cut = [] if whole is None else [(TRUNCATED, str(whole).encode())]
+        try:
+            return producer.send(
+                self._topic,
+                key=str(message.get("fingerprint", "")).encode(),
+                value=value,
+                headers=[*cloud_headers(message), *cut],
+            )
+        except MessageSizeTooLargeError as error:
+            return error
 
     def _forget(self) -> None:
         producer, self._producer = self._producer, None
@@ -78,7 +112,26 @@ class KafkaSink:
             close_now(producer)
 
 
-def cloud_headers(message: Mapping[str, object]) -> list[tuple[str, bytes]]:
+def _told(message: Message) -> Message:
+    """The message without what is only for its headers."""
+    return {name: value for name, value in message.items() if name != TRUNCATED}
+
+
+def _shortened(message: Message) -> list[Message]:
+    """Less and less of it, with the bytes of the whole beside."""
+    whole = len(written(message))
+    return [
+        {TRUNCATED: whole, **{name: message[name] for name in names if name in message}} for names in (_BRIEF, _BARE)
+    ]
+
+
+def _raise_first(errors: Sequence[BaseException | None]) -> None:
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+def cloud_headers(message: Message) -> list[tuple[str, bytes]]:
     """CloudEvents 1.0 headers in binary mode; ``ce_time`` is when the alert fired or ended."""
     status, starts = message.get("status"), message.get("starts_at")
     headers = {

@@ -11,8 +11,10 @@ from typing import Any
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
+    AuthorizationError,
     CorruptRecordError,
     FencedInstanceIdError,
+    KafkaConfigurationError,
     KafkaError,
     LogTruncationError,
     NoOffsetForPartitionError,
@@ -24,12 +26,12 @@ from connectors.batch import SECOND, Batch, PartitionTable
 from connectors.clock import Clock
 from connectors.kafka_assignment import Assignment
 from connectors.kafka_batch import Codec, KafkaBatch, Records
-from connectors.kafka_client import Settings, consumer_settings
+from connectors.kafka_client import Settings, consumer_settings, said
 from connectors.kafka_connection import Connection
 from connectors.kafka_dead_letters import DeadLetters, Letter, letter_topic
 from connectors.kafka_partitions import LETTERS, Partition, balance, metadata_of, parsed
 from connectors.kafka_quirks import fenced, joining, make_no_topics, unpark, unreadable
-from connectors.source import SourceError
+from connectors.source import RefusedError, SourceError
 
 QUIET = 2 * SECOND  # without a record for so long: ask the brokers for the ends, which tells whether they are there
 SILENT = 3 * SECOND  # without an answer for so long: say so
@@ -94,6 +96,7 @@ class KafkaSource:
         self._asked = 0  # when the brokers were last asked without need
         self._assigned = self._heard  # when there last was a partition to read
         self._trouble: str | None = None  # what the client last complained of
+        self._refused: str | None = None  # why the broker does not let the group say how far it is
         self._closed = False
 
     def poll(self, until: int) -> Batch:
@@ -148,13 +151,14 @@ class KafkaSource:
         """What keeps readings from coming, for people; None = nothing."""
         silent = self._clock.now() - self._heard
         if self._consumer is None or silent > SILENT:
-            return f"no broker of {self._servers} answers since {silent // SECOND} s"
+            why = f": {trouble}" if (trouble := self._connection.trouble) else ""
+            return f"no broker of {self._servers} answers since {silent // SECOND} s{why}"
         unassigned = self._clock.now() - self._assigned
         if unassigned > UNASSIGNED:
             what = ", ".join(self._topics) or f"topics like {self._pattern}"
             return f"no partition of {what} to read since {unassigned // SECOND} s: does it exist, do others read it?"
         held = any(LETTERS in part.waits for part in self._parts())
-        return self._trouble or (self._letters.problem if held else None)
+        return self._trouble or self._refused or (self._letters.problem if held else None)
 
     def lag(self) -> dict[str, int]:
         """Records behind, by partition, as far as known."""
@@ -176,8 +180,11 @@ class KafkaSource:
         if self._consumer is None and not self._closed:
             try:
                 consumer = self._connection.wait((until - self._clock.now()) / SECOND)
-            except (KafkaError, OSError, ValueError) as error:
-                raise SourceError(f"Kafka at {self._servers}: {error}") from error
+            except (KafkaError, OSError) as error:
+                kind = RefusedError if isinstance(error, KafkaConfigurationError) else SourceError
+                raise kind(f"Kafka at {self._servers}: {error}") from error
+            except Exception as error:
+                raise RefusedError(f"Kafka at {self._servers}: {error}") from error
             if consumer is not None:
                 self._subscribe(consumer)
         return None if self._closed else self._consumer
@@ -199,7 +206,7 @@ class KafkaSource:
             if self._assignment.place(self._ask_ms, now):
                 self._heard = now
         except KafkaError as error:
-            self._trouble = _told(error)
+            self._trouble = said(error)
         for part in parts:
             if LETTERS in part.waits and 0 < part.retry <= now:
                 part.wait(LETTERS, False)
@@ -246,11 +253,11 @@ class KafkaSource:
         corrupt = isinstance(error, CorruptRecordError) or not isinstance(error, KafkaError)
         found = unreadable(consumer) if corrupt else None
         if found is None:
-            self._trouble = _told(error)
+            self._trouble = said(error)
             self._clock.wait(min(until, self._clock.now() + SECOND // 5))
             return
         at, offset = found
-        letter = Letter(at.topic, at.partition, offset, None, None, (), -1, "unreadable", _told(error))
+        letter = Letter(at.topic, at.partition, offset, None, None, (), -1, "unreadable", said(error))
         if at in self._assignment.parts:
             self._batch.step_over(self._assignment.parts[at], letter)
             consumer.seek(at, self._assignment.parts[at].position)
@@ -300,10 +307,11 @@ class KafkaSource:
             }
             consumer.commit_async(told, callback=self._taken)
         except KafkaError as error:
-            self._trouble = _told(error)
+            self._trouble = said(error)
 
     def _taken(self, offsets: Mapping[TopicPartition, OffsetAndMetadata], answer: object) -> None:
         """Called by the client, within a poll, when the broker has answered a commit."""
+        self._refused = said(answer) if isinstance(answer, AuthorizationError) else None
         for at, committed in offsets.items():
             if not isinstance(answer, Exception) and at in self._assignment.parts:
                 self._assignment.parts[at].committed = committed.offset
@@ -336,10 +344,6 @@ def _known(ask: Any, at: TopicPartition) -> int:
 def _double(consumer: KafkaConsumer) -> str:
     member, group = consumer.config["group_instance_id"], consumer.config["group_id"]
     return f"another process reads as the same member {member!r} of the group {group!r}"
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:300]
 
 
 def _checked_pattern(pattern: str | None) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from connectors import cells
 from connectors.batch import Batch, Ints, PartitionTable, StreamTable, empty
 from connectors.clock import Clock
 from connectors.columnfile import NAME, TIME, Column, ColumnFile, texts, times
+from connectors.partfile import PartFile, blocks, is_part
 from connectors.slots import Numbers, Slots, Stream
 from connectors.source import SourceError
 from connectors.tablefile import named_errors
@@ -26,6 +27,7 @@ from connectors.tablefile import named_errors
 VERSION = 1
 KEY = "heed"  # of the Parquet file's metadata
 ROWS_A_GROUP, TURNS_A_BLOCK = 50_000, 10_000
+FLUSH = 5_000_000_000  # ns: at most so much is lost where the writer is killed
 COLUMNS = {
     "arrived": TIME,
     "ts": TIME,
@@ -66,6 +68,15 @@ class Heading(msgspec.Struct):
     cost: tuple[float, float] = (0.0, 0.0)  # seconds a call of the model was thought to cost at first, and a stream
 
 
+class Block(msgspec.Struct):
+    """What came with one block of a recording under way."""
+
+    streams: list[Stream]  # new ones
+    partitions: list[str]  # new ones
+    refused: int
+    turns: str
+
+
 class _Rows(NamedTuple):
     """The kept readings of one turn."""
 
@@ -75,20 +86,29 @@ class _Rows(NamedTuple):
 
 
 class RecordingWriter:
-    """Writes a recording, called ``<name>.part`` until it is closed. Raises SinkError where the disk says no."""
+    """Writes a recording, as ``<name>.part`` until it is closed. Raises SinkError where the disk says no."""
 
     def __init__(self, path: str | Path, config: str = "", model: str = "", judge_from: int = 0) -> None:
-        self._file = ColumnFile(path, COLUMNS)
+        self._path, self._part = Path(path), PartFile(path, COLUMNS)
         self._heading = Heading(VERSION, config, model, 0, [], [], [], judge_from)
         self._numbers: Numbers | None = None
         self._turns: list[Turn] = []
         self._rows: list[_Rows] = []
-        self._buffered = self._turn = 0
+        self._buffered = self._turn = self._flushed = self.readings = 0
+        self._told = Block([], [], 0, "")  # what the blocks so far hold
+        self.closed = False
 
-    def turn(self, now: int, batch: Batch, table: StreamTable, partitions: PartitionTable) -> None:
-        """Keep a turn and its readings; call it before the monitor sees the batch."""
-        if self._buffered >= ROWS_A_GROUP or len(self._turns) >= TURNS_A_BLOCK:
+    @property
+    def size(self) -> int:
+        """Bytes on disk so far."""
+        return self._part.size
+
+    def turn(self, now: int, batch: Batch, table: StreamTable, partitions: PartitionTable) -> bool:
+        """Keep a turn and its readings, before the monitor sees them. True where all turns before it are on disk."""
+        full = self._buffered >= ROWS_A_GROUP or len(self._turns) >= TURNS_A_BLOCK or now - self._flushed >= FLUSH
+        if full:
             self.flush()
+            self._flushed = now
         told = len(self._heading.streams)
         number = self._number(batch, table)
         kept = np.flatnonzero(number >= 0)
@@ -99,7 +119,9 @@ class RecordingWriter:
         self._turns.append(_turn(now, batch, len(kept), len(self._heading.streams) - told))
         self._rows.append(_Rows(batch.take(kept) if refused else batch, number[kept], self._turn))
         self._buffered += len(kept)
+        self.readings += len(kept)
         self._turn += 1
+        return full
 
     def _number(self, batch: Batch, table: StreamTable) -> Ints:
         if self._numbers is None:
@@ -118,12 +140,18 @@ class RecordingWriter:
 
     def flush(self) -> None:
         """Write what is buffered, whole turns only."""
-        if self._buffered:
-            self._file.write(self._columns())
+        if not self._part.begun:
+            self._part.begin(msgspec.json.encode(msgspec.structs.replace(self._heading, streams=[], partitions=[])))
         if self._turns:
-            packed = zlib.compress(msgspec.msgpack.encode(self._turns))
-            self._heading.turns.append(base64.b64encode(packed).decode())
+            self._part.write(self._columns(), msgspec.json.encode(self._block()))
         self._rows, self._turns, self._buffered = [], [], 0
+
+    def _block(self) -> Block:
+        told, head = self._told, self._heading
+        streams, partitions = head.streams[len(told.streams) :], head.partitions[len(told.partitions) :]
+        found = Block(streams, partitions, head.refused - told.refused, _packed(self._turns))
+        self._told = Block(list(head.streams), list(head.partitions), head.refused, "")
+        return found
 
     def _columns(self) -> dict[str, Column]:
         batches = [rows.batch for rows in self._rows]
@@ -146,9 +174,39 @@ class RecordingWriter:
 
     def close(self) -> None:
         """Write the rest and give the file its name; safe to call twice."""
-        if not self._file.closed:
+        if not self.closed:
+            self.closed = True
             self.flush()
-            self._file.close({KEY: msgspec.json.encode(self._heading).decode()})
+            self._part.close()
+            finish(self._part.path, self._path)
+            self._part.path.unlink()
+
+
+def finish(part: Path, path: Path) -> None:
+    """Make a recording of what its blocks hold. Raises SinkError, SourceError."""
+    head = heading(part)
+    assert head is not None
+    file = ColumnFile(path, COLUMNS, ".whole")
+    group: list[Column] = []
+    for rows in _blocks_of(part):
+        group.append(rows)
+        if sum(map(len, group)) >= ROWS_A_GROUP:
+            file.write_tables(group)
+            group = []
+    file.write_tables(group)
+    turns = list(_turns(str(part), head.turns))
+    head.turns = [_packed(turns[at : at + TURNS_A_BLOCK]) for at in range(0, len(turns), TURNS_A_BLOCK)]
+    file.close({KEY: msgspec.json.encode(head).decode()})
+
+
+def _packed(turns: Sequence[Turn]) -> str:
+    return base64.b64encode(zlib.compress(msgspec.msgpack.encode(turns))).decode()
+
+
+def _blocks_of(part: str | Path) -> Generator[Column, None, None]:
+    for _, rows in blocks(part):
+        if rows is not None:
+            yield rows
 
 
 def _turn(now: int, batch: Batch, rows: int, streams: int) -> Turn:
@@ -159,10 +217,26 @@ def _turn(now: int, batch: Batch, rows: int, streams: int) -> Turn:
 def heading(path: str | Path) -> Heading | None:
     """What a recording says of itself; None for other files, SourceError for one that can't be read."""
     with named_errors(str(path)), Path(path).open("rb") as file:
+        if is_part(path):
+            return _heading_under_way(str(path))
         if file.read(4) != b"PAR1":
             return None
         found = (pq.read_metadata(path).metadata or {}).get(KEY.encode())
         return None if found is None else _heading(str(path), found)
+
+
+def _heading_under_way(path: str) -> Heading:
+    """Put together of what came with each whole block."""
+    found = blocks(path)
+    said, _ = next(found, (b"", None))
+    head = _heading(path, said)
+    for more, _ in found:
+        block = msgspec.json.decode(more, type=Block)
+        head.streams += block.streams
+        head.partitions += block.partitions
+        head.refused += block.refused
+        head.turns.append(block.turns)
+    return head
 
 
 def _heading(path: str, found: bytes) -> Heading:
@@ -259,23 +333,22 @@ class _RowReader:
         self._stream_of = {stream.name: number for number, stream in enumerate(heading.streams)}
         self._partition_of = {name: number for number, name in enumerate(heading.partitions)}
         with named_errors(path):
-            self._file = pq.ParquetFile(path, read_dictionary=["stream", "group", "partition"])
-        self._groups = iter(range(self._file.num_row_groups))
+            self._groups = _blocks_of(path) if is_part(path) else _row_groups(path)
         self._rows, self._at = empty(), 0
 
     def take(self, n: int) -> Batch:
         """The next n rows; streams and partitions by the recording's own numbers."""
         while self._at == len(self._rows) and n:
-            self._rows, self._at = self._load(next(self._groups, -1)), 0
+            self._rows, self._at = self._load(), 0
         rows = self._rows.take(np.arange(self._at, self._at + n))
         self._at += n
         return rows
 
-    def _load(self, group: int) -> Batch:
+    def _load(self) -> Batch:
         with named_errors(self._path):
-            if group < 0:
+            data = next(self._groups, None)
+            if data is None:
                 raise SourceError(f"{self._path}: has fewer readings than its turns say")
-            data = self._file.read_row_group(group)
             backlog = data["backlog"].to_numpy()
             return Batch(
                 stream=_coded(data["stream"], self._stream_of),
@@ -288,7 +361,13 @@ class _RowReader:
             )
 
     def close(self) -> None:
-        self._file.close()
+        self._groups.close()
+
+
+def _row_groups(path: str) -> Generator[Column, None, None]:
+    with pq.ParquetFile(path, read_dictionary=["stream", "group", "partition"]) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group)
 
 
 def _coded(column: Column, number_of: Mapping[str, int]) -> Ints:

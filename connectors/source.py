@@ -13,6 +13,10 @@ class SourceError(Exception):
     """A source can't be read; the message says which and what to do."""
 
 
+class RefusedError(SourceError):
+    """The settings of a source can't be used: trying again does not help."""
+
+
 class Source(Protocol):
     """Where readings come from. The contract suite in tests/contract runs against every implementation."""
 

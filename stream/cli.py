@@ -62,9 +62,8 @@ def _fails_well(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _exit_code(error: Exception) -> int | None:
     kinds = {
-        "ConfigError": CONFIG, "ModelError": CONFIG, "SourceError": UNAVAILABLE, "WebError": UNAVAILABLE,
-        "AskError": UNAVAILABLE,
-        "SinkError": IO, "StoreError": IO,
+        "ConfigError": CONFIG, "ModelError": CONFIG, "RefusedError": CONFIG, "SourceError": UNAVAILABLE,
+        "WebError": UNAVAILABLE, "AskError": UNAVAILABLE, "SinkError": IO, "StoreError": IO,
     }  # fmt: skip
     found = next((kinds[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in kinds), None)
     return IO if found is None and isinstance(error, OSError) else found
@@ -152,6 +151,24 @@ def replay(
         scores=scores, decisions=decisions,
     )  # fmt: skip
     run_replay(options, alerts, summary, digest, output, not no_progress)
+
+
+@app.command()
+@_fails_well
+def record(
+    out: Annotated[str, typer.Option("-o", "--out", help="The recording; with --rotate its files get a time each.")],
+    config: ConfigFile = None,
+    duration: Annotated[str | None, typer.Option(help="How long, like 10m; by default until Ctrl-C.")] = None,
+    rotate: Annotated[str | None, typer.Option(help="A new file after so much, like 100MB or 1h.")] = None,
+    sets: Sets = None,
+) -> None:
+    """Record what the sources bring, without looking at it. Reads in Kafka groups of its own."""
+    from stream.app.record_command import RecordOptions, rotation, run_record
+    from stream.durations import parse_duration
+
+    span = None if duration is None else _usage(parse_duration, duration)
+    files = None if rotate is None else _usage(rotation, rotate)
+    raise typer.Exit(run_record(RecordOptions(config, out, span, files, sets or ())))
 
 
 @app.command()

@@ -24,6 +24,7 @@ LOG_NAMES: dict[str, str] = {
     "reading.late": "Readings came after their step was closed; a summary.",
     "reading.future": "Readings lay further in the future than `windows.future` and were set aside; a summary.",
     "reading.undecodable": "Messages or lines are no readings; they were counted and passed over.",
+    "reading.lost": "Records were gone at the broker before they could be read, and are counted.",
     "baseline.accepted": "A shift that stayed is the new normal of a stream.",
     "gate.shed": "Full looks were due and not afforded; a summary.",
     "budget.overloaded": "Demand is above what the latency budget affords.",

@@ -31,8 +31,9 @@ def free_port() -> int:
 class Broker:
     """A broker of deploy/dev/kafka on free ports, its data in ``directory``; can be stopped and started again."""
 
-    def __init__(self, directory: Path) -> None:
-        self.port, self._controller, self._directory = free_port(), free_port(), directory
+    def __init__(self, directory: Path, **environment: str) -> None:
+        self.port, self.controller, self._directory = free_port(), free_port(), directory
+        self._environment = environment
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -40,8 +41,11 @@ class Broker:
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        arguments = [str(RUN), str(self.port), str(self._directory), str(self._controller)]
-        self._process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=sys.stderr.fileno(), text=True)
+        arguments = [str(RUN), str(self.port), str(self._directory), str(self.controller)]
+        env = {**os.environ, **self._environment}
+        self._process = subprocess.Popen(
+            arguments, stdout=subprocess.PIPE, stderr=sys.stderr.fileno(), text=True, env=env
+        )
         watchdog = threading.Timer(START_S, self._process.terminate)
         watchdog.start()
         assert self._process.stdout is not None

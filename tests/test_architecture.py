@@ -29,7 +29,7 @@ ONLY_IN = {
     "torch": r"models/(attention|weight|train|export|dataset|quality)\.py",
     "onnx": r"models/export\.py",
     "onnxscript": r"models/export\.py",
-    "pyarrow": r"connectors/(table|tablefile|cells|columnfile|recording|scores|arrowblock|arrowsize)\.py",
+    "pyarrow": r"connectors/(table|tablefile|cells|columnfile|partfile|recording|scores|arrowblock|arrowsize)\.py",
     "uvicorn": r"stream/web/server\.py",
     "starlette": r"stream/web/\w+\.py",
     "prometheus_client": r"stream/telemetry(_together)?\.py",

@@ -112,14 +112,26 @@ def _carried(settings: Settings, fixed: float, each: float, step: int) -> Findin
 def _reachable(settings: Settings) -> Iterator[Finding]:
     for name, source in zip(names(settings.sources), settings.sources, strict=True):
         if isinstance(source, KafkaSource):
-            yield _broker(f"source {name}", source.client_config()["bootstrap.servers"])
+            yield _kafka(f"source {name}", source.client_config(), source.topics, reads=True)
         elif isinstance(source, FileSource):
             there = Path(source.path).exists()
             said = f"{source.path}: {'is there' if there else 'is not there yet; heed will wait for it'}"
             yield Finding("ok" if there else "note", f"source {name}", said)
     for name, sink in zip(names(settings.sinks), settings.sinks, strict=True):
         if isinstance(sink, KafkaSink):
-            yield _broker(f"sink {name}", sink_client(sink, settings.sources)["bootstrap.servers"])
+            yield _kafka(f"sink {name}", sink_client(sink, settings.sources), (sink.topic,), reads=False)
+
+
+def _kafka(about: str, client: dict[str, str], topics: Sequence[str], reads: bool) -> Finding:
+    """Whether a broker lets us in with these settings, and the topics are there and may be used."""
+    from connectors.kafka_probe import MISSING, probe  # only those who use Kafka pay for its import
+
+    found = _broker(about, client["bootstrap.servers"])
+    problem = None if found.level == "failed" else probe(client, topics, reads, PATIENCE_S)
+    if problem is None:
+        return found
+    later = problem.startswith(MISSING) and not reads  # many brokers make a topic with its first message
+    return Finding("note" if later else "failed", about, problem)
 
 
 def _broker(about: str, servers: str) -> Finding:

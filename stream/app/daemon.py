@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -144,7 +144,7 @@ class Daemon:
         tell = _and_show(teller(self.world.table, self.scorer), board)
         self.loop = Loop(
             self.monitor, self.source, clock, self.world.partitions, self.keeper, tell, POLL, recorder,
-            (board.publish, _Watch(self.sources, self.outbox).look, self._look_for_changes),
+            (board.publish, Watch(self.sources, self.outbox, self.monitor.source_counts).look, self._look_for_changes),
         )  # fmt: skip
         self.reloader = Reloader(
             settings, _path(options), lambda: loaded(options), self.monitor, self.loop, board.reloaded
@@ -213,11 +213,12 @@ def _instance(store: Store) -> str:
     return f"heed-{known}"
 
 
-class _Watch:
+class Watch:
     """Tells the log when a source or a sink can't be reached, and when it can again, and of lines it can't use."""
 
-    def __init__(self, sources: dict[str, Source], outbox: Outbox) -> None:
-        self._sources, self._outbox = sources, outbox
+    def __init__(self, sources: dict[str, Source], outbox: Outbox, counts: Mapping[str, int]) -> None:
+        self._sources, self._outbox, self._counts = sources, outbox, counts
+        self._lost = counts.get("lost", 0)
         self._told: dict[tuple[str, str], bool] = {}
         self._complained: dict[str, int] = {}  # by source: when a line that is no reading was last told of, ns
 
@@ -225,6 +226,9 @@ class _Watch:
         """After a turn."""
         self._tell("source", problems_of(self._sources), list(self._sources))
         self._tell("sink", self._outbox.problems(), self._outbox.sinks)
+        if (lost := self._counts.get("lost", 0)) > self._lost:
+            get().warning("reading.lost", records=lost - self._lost)
+            self._lost = lost
         for name, source in self._sources.items():
             take: Callable[[], list[Any]] | None = getattr(source, "take_bad", None)
             if take is not None and (bad := take()) and now - self._complained.get(name, 0) >= MINUTE:

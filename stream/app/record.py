@@ -33,7 +33,7 @@ class Recorder:
         """Finish the file."""
         self._try(self._writer.close)
 
-    def _try(self, write: Callable[[], None]) -> None:
+    def _try(self, write: Callable[[], object]) -> None:
         if self._failed:
             return
         try:

@@ -112,6 +112,11 @@ def _bytes(number: str, unit: str | None) -> int:
     return int(number) * scale if number.isdigit() else round(float(number) * scale)
 
 
+def parse_size(text: str) -> int:
+    """Bytes in ``text``, like 100MB; raises ValueError."""
+    return _size(text)
+
+
 def format_size(size: int) -> str:
     """The text that reads back as ``size`` bytes: ``1MiB``, ``500kB``, ``1234B``."""
     unit = max((u for u in _UNITS if size % _UNITS[u] == 0), key=lambda u: _UNITS[u])

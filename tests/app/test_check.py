@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +78,27 @@ def test_brokers_are_called_and_files_looked_for(tmp_path: Path, capsys: pytest.
         servers = f"127.0.0.1:{up.getsockname()[1]}"
         client = {"bootstrap.servers": servers, "group.id": "g"}
         sources = [{"type": "kafka", "topics": ["t"], "client": client}, {"type": "file", "path": "/nowhere/x.jsonl"}]
-        assert check(config(tmp_path, sources=sources), ("model.name=none",), "json") == 0
+        assert check(config(tmp_path, sources=sources), ("model.name=none",), "json") == 1
     told = {each["about"]: each for each in found(capsys)}
-    assert (told["source kafka"]["level"], told["source kafka"]["said"]) == ("ok", f"{servers} answers")
+    assert told["source kafka"]["level"] == "failed", "it takes connections and is no broker"
     assert told["source file"]["level"] == "note"
     assert check(str(tmp_path / "heed.yaml"), ("model.name=none",), "json") == 1
     assert {each["about"] for each in found(capsys) if each["level"] == "failed"} == {"source kafka"}
+
+
+@pytest.mark.kafka
+def test_a_broker_and_its_topics_are_asked_for(
+    kafka: str, topic: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant = topic()
+    client = {"bootstrap.servers": kafka, "group.id": "checked"}
+    sources = [{"type": "kafka", "topics": [name], "client": client} for name in (plant, "no.such.plant")]
+    sinks = [{"type": "kafka", "topic": "no.such.alerts"}]
+    assert check(config(tmp_path, sources=sources, sinks=sinks), ("model.name=none",), "json") == 1
+    told = {each["about"]: (each["level"], each["said"]) for each in found(capsys)}
+    assert told["source kafka"] == ("ok", f"{kafka} answers")
+    assert told["source kafka-2"] == ("failed", "no topic no.such.plant there, or none that this user may see")
+    assert told["sink kafka"][0] == "note" and "no topic no.such.alerts" in told["sink kafka"][1]
 
 
 def test_it_is_a_table_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

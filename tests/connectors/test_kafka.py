@@ -88,10 +88,10 @@ def fill(servers: str, topic: str, n: int, partition: int = 0) -> None:
     write(servers, topic, [{"value": message(at), "partition": partition} for at in range(n)])
 
 
-def read_back(servers: str, topic: str, n: int) -> list[Any]:
+def read_back(servers: str, topic: str, n: int, seconds: float = 10) -> list[Any]:
     consumer = KafkaConsumer(topic, bootstrap_servers=servers, auto_offset_reset="earliest", group_id=None)
     records: list[Any] = []
-    end = time.monotonic() + 10
+    end = time.monotonic() + seconds
     while len(records) < n and time.monotonic() < end:
         for found in consumer.poll(timeout_ms=200).values():
             records.extend(found)
@@ -499,16 +499,16 @@ def test_the_sink_says_so_when_no_broker_takes_its_messages() -> None:
 
 
 def test_librdkafkas_names_are_understood_and_others_refused() -> None:
-    client = {"bootstrap.servers": "a:1, b:2", "group.id": "x", "sasl.username": "u", "fetch.wait.max.ms": "50"}
+    client = {"bootstrap.servers": "a:1, b:2", "group.id": "x", "client.id": "u", "fetch.wait.max.ms": "50"}
     assert consumer_settings(client) == {
         "bootstrap_servers": ["a:1", "b:2"],
         "group_id": "x",
-        "sasl_plain_username": "u",
+        "client_id": "u",
         "fetch_max_wait_ms": 50,
     }
     assert producer_settings({**client, "linger.ms": 5}) == {
         "bootstrap_servers": ["a:1", "b:2"],
-        "sasl_plain_username": "u",
+        "client_id": "u",
         "linger_ms": 5,
     }
 
@@ -521,7 +521,6 @@ def test_librdkafkas_names_are_understood_and_others_refused() -> None:
         ({}, "bootstrap.servers: missing"),
         ({"bootstrap.servers": "a:1", "session.timeout.ms": "soon"}, "session.timeout.ms"),
         ({"bootstrap.servers": "a:1", "auto.offset.reset": "yesterday"}, "one of .*earliest"),
-        ({"bootstrap.servers": "a:1", "ssl.ca.location": "/no/such.pem"}, "no such file"),
         ({"bootstrap.servers": "a:1", "security.protocol": "TLS"}, "SASL_SSL"),
     ],
 )

@@ -74,6 +74,20 @@ def start_heed(config: Path, log: Path, each: float = 0.0) -> subprocess.Popen[b
         return subprocess.Popen(command, stderr=out, stdout=out, env=ENV)
 
 
+def start_loaded(config: Path, log: Path, each: float) -> subprocess.Popen[bytes]:
+    """A daemon with its page whose looks cost ``each`` seconds more."""
+    command = [sys.executable, str(HERE / "run_loaded.py"), str(config), str(each), "web"]
+    with log.open("ab") as out:
+        return subprocess.Popen(command, stderr=out, stdout=out, env=ENV)
+
+
+def start_heed_with(config: Path, log: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """A daemon with its page, where the configuration has one."""
+    command = [sys.executable, "-m", "stream.cli", "run", "-c", str(config), *arguments]
+    with log.open("ab") as out:
+        return subprocess.Popen(command, stderr=out, stdout=out, env=ENV)
+
+
 def stop(process: subprocess.Popen[bytes], patience_s: float = 30) -> int:
     process.send_signal(signal.SIGTERM)
     return process.wait(patience_s)

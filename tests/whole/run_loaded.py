@@ -1,4 +1,4 @@
-"""A daemon in a process of its own whose looks burn CPU time: run_loaded.py CONFIG SECONDS_A_LOOK."""
+"""A daemon in a process of its own whose looks burn CPU time: run_loaded.py CONFIG SECONDS_A_LOOK [web]."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from stream.price import burning
 from stream.settings import load
 
 
-def main(config: str, each: float) -> None:
+def main(config: str, each: float, web: bool) -> None:
     settings = load(config)
     setup("json", "info")
     with ExitStack() as stack:
-        options = RunOptions(config, web=False)
+        options = RunOptions(config, web=web)
         daemon = Daemon(options, settings, WallClock(), stack, lambda own: burning(own, each))
         daemon.catch_signals()
         daemon.run()
@@ -24,4 +24,4 @@ def main(config: str, each: float) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]))
+    main(sys.argv[1], float(sys.argv[2]), sys.argv[3:] == ["web"])

@@ -41,13 +41,16 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 log.cleaner.dedupe.buffer.size=4194304
 END
+if [ -n "${HEED_KAFKA_PROPERTIES:-}" ]; then # of two lines for one key the later holds
+    cat "$HEED_KAFKA_PROPERTIES" >>"$data/server.properties"
+fi
 
 options=(-Xmx"${HEED_KAFKA_HEAP:-512m}" -Xms64m -XX:+UseSerialGC -XX:TieredStopAtLevel=1
-    -Dorg.slf4j.simpleLogger.defaultLogLevel="${HEED_KAFKA_LOG:-warn}" -cp "$here/target/lib/*")
+    -Dorg.slf4j.simpleLogger.defaultLogLevel="${HEED_KAFKA_LOG:-warn}" ${HEED_KAFKA_JAVA:-} -cp "$here/target/lib/*")
 
 if [ ! -e "$data/log/meta.properties" ]; then # the id is the base64 of sixteen fixed bytes: any would do
     "$java" "${options[@]}" kafka.tools.StorageTool format \
-        --cluster-id aGVlZC1kZXYta2Fma2EtMQ --config "$data/server.properties" >"$data/format.log" 2>&1 ||
+        --cluster-id aGVlZC1kZXYta2Fma2EtMQ --config "$data/server.properties" ${HEED_KAFKA_FORMAT:-} >"$data/format.log" 2>&1 ||
         { cat "$data/format.log" >&2; exit 1; }
 fi
 
