@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from benchmarks import lag, replaying
+from benchmarks import kafka, lag, latency, replaying
 from benchmarks.child import measured
 from benchmarks.recordings import record
 
-Part = Literal["all", "replay", "memory", "peer", "lag", "rules"]
+# All = what needs no broker, and what belongs to every release.
+Part = Literal["all", "replay", "memory", "peer", "lag", "kafka", "latency", "rules", "decode"]
 TARGETS = {"sentinel": 40.0, "model": 5.0, "full": 4096, "lean": 2253, "rules": 50.0}
 # Times real time; bytes a stream; milliseconds a tick of 200 rules over 5,000 streams.
 _MODEL_SHARE = 4  # runs with the model get this part of the steps
@@ -29,7 +30,8 @@ _MEMORY_STEPS = 192
 def bench(streams: int, steps: int, part: Part, output: Literal["table", "json"]) -> None:
     """Measure ``part`` with ``streams`` streams over ``steps`` steps: each figure in a process of its own, on one core.
 
-    Prints a table, or JSON with the keys machine, streams, steps, and replay, memory, peers, lag, rules as asked for.
+    Prints a table, or JSON with the keys machine, streams, steps, and what was asked for: replay, memory, peers, lag,
+    kafka, latency, rules, decode.
     """
     found: dict[str, Any] = {"machine": machine(), "streams": streams, "steps": steps}
     if part in ("all", "replay", "peer"):
@@ -38,15 +40,22 @@ def bench(streams: int, steps: int, part: Part, output: Literal["table", "json"]
         found["memory"] = memories()
     if part in ("all", "peer"):
         found["peers"] = peers(streams, found["replay"])
-    if part == "lag":
-        found["lag"] = lag.measure()
-    if part == "rules":
-        found["rules"] = measured("rules")
+    if part in _APART:
+        found[part] = _APART[part](streams, steps)
     if output == "json":
         print(json.dumps(found, indent=2))  # noqa: T201 - data goes to standard output
         return
     for line in lines(found):
         Console(highlight=False).print(line, markup=False, soft_wrap=True)
+
+
+_APART: Mapping[str, Callable[[int, int], Any]] = {
+    "decode": lambda streams, steps: measured("decode", streams=streams, seconds=2.0)["found"],
+    "lag": lambda streams, steps: lag.measure(),
+    "kafka": lambda streams, steps: kafka.figures(streams, max(60, steps // _MODEL_SHARE)),
+    "latency": lambda streams, steps: latency.figures(),
+    "rules": lambda streams, steps: measured("rules"),
+}
 
 
 def machine() -> dict[str, str | int]:
@@ -110,7 +119,12 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     for each in found.get("memory", ()):
         yield _remembered(each)
     yield from _peered(found.get("peers"))
+    if "kafka" in found:
+        yield from kafka.lines(found["kafka"])
+    if "latency" in found:
+        yield from latency.lines(found["latency"])
     yield from _ruled(found.get("rules"))
+    yield from _decoded(found.get("decode", ()))
     for run in found.get("lag", ()):
         told = _against(1.0, run["p99_of_budget"] <= 1.0, "at most")
         yield (
@@ -141,6 +155,15 @@ def _remembered(each: Mapping[str, Any]) -> str:
 
 def _against(target: float, met: bool, bound: str) -> str:
     return f" ({bound} {target:,.0f}: {'met' if met else 'MISSED'})"
+
+
+def _decoded(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for each in found:
+        rate, naive = each["readings_per_second"], found[0]["readings_per_second"]
+        yield (
+            f"{each['name']}, {each['readings_per_message']:,} a message of {each['bytes_per_reading']:g} bytes each: "
+            f"{rate:,} readings a CPU second, {rate / naive:.2g} times the naive loop"
+        )
 
 
 def _peered(peers: Mapping[str, Any] | None) -> Iterator[str]:

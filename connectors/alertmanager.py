@@ -22,7 +22,8 @@ _NO_TIME = ("", "0001-01-01T00:00:00Z")
 class AlertmanagerSink:
     """Posts the alerts of each message to every URL; it is told once one of them took them, as Prometheus has it.
 
-    A firing alert gets an ``endsAt`` that lies ``lasts`` (ns) ahead: by then it must have been told again.
+    ``complaint`` names members of a cluster that did not. A firing alert gets an ``endsAt`` that lies ``lasts`` (ns)
+    ahead: by then it must have been told again.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class AlertmanagerSink:
     ) -> None:
         self.name, self._poster, self._lasts, self._now = name, poster, lasts, now or WallClock().now
         self._urls = [f"{url.rstrip('/')}/api/v2/alerts" for url in urls]
+        self.complaint = ""
 
     def send(self, messages: Sequence[Mapping[str, object]]) -> None:
         now, done = self._now(), 0
@@ -51,6 +53,7 @@ class AlertmanagerSink:
         troubles = [error for url in self._urls if (error := self._trouble(url, body)) is not None]
         if len(troubles) == len(self._urls):
             raise next((error for error in troubles if error.tries is None), troubles[0])
+        self.complaint = f"{'; '.join(map(str, troubles))}; the others took it" if troubles else ""
 
     def _trouble(self, url: str, body: bytes) -> SinkError | None:
         try:

@@ -36,7 +36,7 @@ class ArrowReader:
         self._usual, self._whole, self._zone = usual, whole, zone
 
     def read(self, payloads: Sequence[bytes | None], limit: int) -> tuple[list[Block], Rows]:
-        kinds: dict[pa.Schema, tuple[list[pa.Table], list[int]]] = {}
+        kinds: list[tuple[list[pa.Table], list[int]]] = []  # of one schema each
         left = []
         for row, payload in enumerate(payloads):
             try:
@@ -44,11 +44,12 @@ class ArrowReader:
             except Undecodable:
                 left.append(row)
             else:
-                tables, rows = kinds.setdefault(table.schema, ([], []))
-                tables.append(table)
-                rows.append(row)
+                if not kinds or not table.schema.equals(kinds[-1][0][0].schema):
+                    kinds.append(([], []))
+                kinds[-1][0].append(table)
+                kinds[-1][1].append(row)
         blocks = []
-        for tables, rows in kinds.values():
+        for tables, rows in kinds:
             try:
                 blocks.append(self._block(tables, rows, self._usual))
             except (Undecodable, *_UNREADABLE):

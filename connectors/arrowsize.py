@@ -43,18 +43,14 @@ def _compressed(metadata: bytes) -> Iterator[int]:
     """Where in the body compressed buffers begin (Message.fbs: in a RecordBatch, which a DictionaryBatch holds too)."""
     try:
         root = _table(metadata, 0)
-        kind = _field(metadata, root, 1)
-        header = _field(metadata, root, 2)
+        kind, header = _field(metadata, root, 1), _field(metadata, root, 2)
         if kind is None or header is None or metadata[kind] not in (_RECORDS, _DICTIONARY):
             return
         batch = _table(metadata, header)
         if metadata[kind] == _DICTIONARY:
-            data = _field(metadata, batch, 1)
-            if data is None:
-                return
-            batch = _table(metadata, data)
-        buffers, compression = _field(metadata, batch, 2), _field(metadata, batch, 3)
-        if buffers is None or compression is None:
+            batch = _table(metadata, _field(metadata, batch, 1) or 0)
+        buffers = _field(metadata, batch, 2)
+        if buffers is None or _field(metadata, batch, 3) is None:  # the last says how it is compressed
             return
         vector = _table(metadata, buffers)
         for n in range(struct.unpack_from("<I", metadata, vector)[0]):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from tempfile import TemporaryFile
 from typing import IO
 
@@ -82,7 +83,8 @@ class CommandSink:
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Kill it where it still runs; its whole group, so that what it started goes too."""
     if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it ended just now
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
+from operator import methodcaller
 
 import numpy as np
 
@@ -50,16 +51,37 @@ class CsvReader:
 
     def _table(self, payload: bytes) -> Table:
         try:
-            rows = [row for row in csv.reader(io.StringIO(payload.decode("utf-8-sig"), newline=""), strict=True) if row]
+            text = payload.decode("utf-8-sig")
+            lines = None if '"' in text else text.replace("\r\n", "\n").split("\n")
+            if lines is None or "\r" in text.replace("\r\n", ""):
+                return self._quoted(text)
         except (UnicodeDecodeError, csv.Error) as error:
             raise Undecodable("malformed", str(error)[:200]) from error
+        return self._plain([line for line in lines if line])
+
+    def _plain(self, lines: list[str]) -> Table:
+        """Without quotes every comma parts two cells, so all rows are cut at once."""
+        if not lines:
+            raise Undecodable("empty", "a message without rows")
+        names = self._header or tuple(name.strip() for name in lines.pop(0).split(","))
+        commas = list(map(methodcaller("count", ","), lines))
+        _same([n + 1 for n in set(commas)], len(names))
+        cells = ",".join(lines).split(",") if lines else []
+        return {name: cells[at :: len(names)] for at, name in enumerate(names)}
+
+    def _quoted(self, text: str) -> Table:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
         if not rows:
             raise Undecodable("empty", "a message without rows")
         names = self._header or tuple(name.strip() for name in rows.pop(0))
-        if rows and set(map(len, rows)) != {len(names)}:
-            wrong = next(i for i, row in enumerate(rows) if len(row) != len(names))
-            raise Undecodable("wrong_length", f"row {wrong} has {len(rows[wrong])} cells, not {len(names)}")
+        _same(set(map(len, rows)), len(names))
         return dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
+
+
+def _same(lengths: Collection[int], width: int) -> None:
+    wrong = next((n for n in lengths if n != width), None)
+    if wrong is not None:
+        raise Undecodable("wrong_length", f"a row of {wrong} cells among {width} columns")
 
 
 def _block(tables: Sequence[Table], messages: Sequence[int], shape: Shape) -> Block:

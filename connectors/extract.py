@@ -12,7 +12,7 @@ from connectors.batch import Floats, Ints, Times
 from connectors.block import Block, Bools, Column, Rows, Values
 from connectors.decoded import Found, Messages, Undecodable, number
 from connectors.fieldpath import MISSING, Path
-from connectors.naming import Naming
+from connectors.naming import UNKNOWN, Naming
 from connectors.timestamp import LAST, BadTime, TimeReader
 
 _AGAIN = -1  # a time that can't be read
@@ -113,19 +113,19 @@ class Extract:
     def _slots(self, naming: Naming, block: Block, messages: Messages) -> tuple[Ints, Bools]:
         """Slots, and which rows are of streams that are not known yet."""
         parts = [self._column(where, block, messages) for where in naming.paths]
-        at = parts[0].at if parts else None
-        if any(part.at is not at for part in parts):
-            at, parts = None, [Column(part.rows(), None, part.typed) for part in parts]
-        columns = [_named(part) for part in parts]
+        parts = [Column(_named(part), part.at) for part in parts]
+        if parts and len(block) > 2 * len(messages.payloads):  # the same names come again and again
+            slots = naming.slots(parts, len(block))
+            return slots, slots == UNKNOWN
+        columns = [part.rows() for part in parts]
         if len(columns) == 1:
             found = naming.known(columns[0])
         else:
             found = naming.known(zip(*columns, strict=True) if columns else [()] * len(block))
-        unknown = np.zeros(len(found), bool)
-        if None in found:
-            unknown = np.array([slot is None for slot in found])
-        slots = np.array([slot or 0 for slot in found] if unknown.any() else found, np.int32)
-        return (slots, unknown) if at is None else (slots[at], unknown[at])
+        if None not in found:
+            return np.array(found, np.int32), np.zeros(len(found), bool)
+        unknown = np.array([slot is None for slot in found])
+        return np.array([slot or 0 for slot in found], np.int32), unknown
 
     def _column(self, where: Path, block: Block, messages: Messages) -> Column:
         if not where.outside:
@@ -208,7 +208,7 @@ def _numbers(column: Column, several: bool) -> tuple[Floats, Bools, Bools]:
     if several and MISSING in values:
         absent = np.array([value is MISSING for value in values])
         values = [None if value is MISSING else value for value in values]
-    read = _in_columns(lambda values: np.array(values, np.float64), column, _NUMBERS)
+    read = _in_columns(_floats, column, _NUMBERS)
     wrong: list[int] = []
     floats: Floats = _pieces(values, read, _number, np.float64)
     if np.isposinf(floats).any():  # what is no number is told from what is infinite by looking at it again
@@ -216,6 +216,13 @@ def _numbers(column: Column, several: bool) -> tuple[Floats, Bools, Bools]:
     again = none.copy() if wrong else none
     again[wrong] = True
     return floats, again, absent
+
+
+def _floats(values: Values) -> Floats:
+    try:
+        return np.fromiter(values, np.float64, len(values))
+    except (TypeError, ValueError):
+        return np.array(values, np.float64)  # slower, and takes None for NaN
 
 
 def _number(value: Any) -> float:

@@ -39,7 +39,7 @@ class HttpPoster:
 
     def __init__(self, options: HttpOptions, now: Callable[[], int] | None = None) -> None:
         self._options, self._now = options, now or WallClock().now
-        self._pools: dict[str, urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, str], urllib3.PoolManager] = {}  # by scheme and proxy
 
     def post(self, url: str, body: bytes) -> None:
         """Post JSON; raises SinkError unless the answer is 2xx. Errors never show more of the URL than its host."""
@@ -78,14 +78,17 @@ class HttpPoster:
     def _pool(self, url: str) -> urllib3.PoolManager:
         parts = urlsplit(url)
         proxy = "" if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme, "")
-        if proxy not in self._pools:
-            self._pools[proxy] = self._made(proxy)
-        return self._pools[proxy]
+        key = (parts.scheme, proxy)
+        if key not in self._pools:
+            self._pools[key] = self._made(*key)
+        return self._pools[key]
 
-    def _made(self, proxy: str) -> urllib3.PoolManager:
+    def _made(self, scheme: str, proxy: str) -> urllib3.PoolManager:
         if self._options.tls.insecure:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # whoever set it knows
-        timeout, context = urllib3.Timeout(total=self._options.timeout_s), self._options.tls.context()
+        timeout = urllib3.Timeout(total=self._options.timeout_s)
+        encrypted = "https" in (scheme, urlsplit(proxy).scheme)
+        context = self._options.tls.context() if encrypted else None  # it takes a while to read authorities
         if not proxy:
             return urllib3.PoolManager(timeout=timeout, ssl_context=context)
         user = urlsplit(proxy).netloc.rpartition("@")[0]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from itertools import chain
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +12,11 @@ import numpy.typing as npt
 from connectors.batch import Batch, Times, concat, empty
 from connectors.decoded import Decoded
 from connectors.fieldpath import Headers
+from connectors.kafka_columns import Columns, joined
 from connectors.kafka_dead_letters import DeadLetters, Letter
 from connectors.kafka_partitions import LETTERS, Partition
 
-Records = dict[int, tuple[Partition, list[Any]]]  # by the partition's number: its records, as the client gives them
+Records = dict[int, tuple[Partition, Columns]]  # by the partition's number
 
 
 class Codec(Protocol):
@@ -43,7 +43,7 @@ class KafkaBatch:
 
     def built(self, polled: Records, ended: Sequence[int], parts: Collection[Partition], now: int) -> Batch:
         """The batch of one poll; moves the partitions' positions."""
-        topics: dict[str, list[tuple[Partition, list[Any]]]] = {}
+        topics: dict[str, list[tuple[Partition, Columns]]] = {}
         for part, records in polled.values():
             topics.setdefault(part.at.topic, []).append((part, records))
         batch = concat([self._topic(topic, pieces, now) for topic, pieces in topics.items()] or [empty()])
@@ -74,16 +74,14 @@ class KafkaBatch:
         """Add to what the next batch counts."""
         self._counts[what] += n
 
-    def _topic(self, topic: str, pieces: Sequence[tuple[Partition, list[Any]]], now: int) -> Batch:
-        records = list(chain.from_iterable(found for _, found in pieces))
-        written = np.array([record.timestamp for record in records], np.int64) * 1_000_000
-        payloads = [record.value for record in records]
-        keys, headers = [record.key for record in records], [record.headers for record in records]
-        decoded = self._codec.decode(payloads, keys, headers, topic, written)
+    def _topic(self, topic: str, pieces: Sequence[tuple[Partition, Columns]], now: int) -> Batch:
+        records = joined([found for _, found in pieces])
+        written = records.written * 1_000_000
+        decoded = self._codec.decode(records.values, records.keys, records.headers, topic, written)
         sizes = [len(found) for _, found in pieces]
         kept = self._move(pieces, records, decoded)
         self._counts["records"] += int(kept.sum())
-        self._counts["bytes"] += int(np.array([len(payload or b"") for payload in payloads])[kept].sum())
+        self._counts["bytes"] += _size(records.values, kept)
         self._counts.update(decoded.counts)
         row = decoded.row
         since = np.repeat([part.since for part, _ in pieces], sizes)
@@ -94,17 +92,18 @@ class KafkaBatch:
             np.minimum(np.maximum(came, since), now)[row],
             decoded.value,
             np.repeat(np.array([part.number for part, _ in pieces], np.int32), sizes)[row],
-            np.array([record.offset for record in records], np.int64)[row],
+            records.offset[row],
             backlog=(came < since)[row],
         )
         _note_times(pieces, batch, now)
         return batch if kept.all() else batch.take(kept[row])
 
     def _move(
-        self, pieces: Sequence[tuple[Partition, list[Any]]], records: Sequence[Any], decoded: Decoded
+        self, pieces: Sequence[tuple[Partition, Columns]], records: Columns, decoded: Decoded
     ) -> npt.NDArray[np.bool_]:
         """Move positions past the records, up to the first whose dead letter failed; which records are passed."""
-        letters = [_letter(records[row], reason, text) for row, reason, text in decoded.bad]
+        owner = np.repeat(np.arange(len(pieces)), [len(found) for _, found in pieces])
+        letters = [_letter(pieces[owner[row]][0], records, row, reason, text) for row, reason, text in decoded.bad]
         written = self._letters.send(letters) if letters else []
         failed = [row for (row, _, _), sent in zip(decoded.bad, written, strict=True) if not sent]
         kept = np.ones(len(records), bool)
@@ -112,7 +111,7 @@ class KafkaBatch:
         for part, found in pieces:
             stop = start + len(found)
             first = next((row for row in failed if start <= row < stop), stop)
-            part.position = found[-1].offset + 1 if first == stop else records[first].offset
+            part.position = int(records.offset[stop - 1] + 1 if first == stop else records.offset[first])
             part.wait(LETTERS, first < stop)
             kept[first:stop] = False
             start = stop
@@ -133,7 +132,7 @@ def _moved(parts: Collection[Partition]) -> Mapping[int, int]:
     return moved
 
 
-def _note_times(pieces: Sequence[tuple[Partition, list[Any]]], batch: Batch, now: int) -> None:
+def _note_times(pieces: Sequence[tuple[Partition, Columns]], batch: Batch, now: int) -> None:
     """How far each partition has come in event time: the median, which a few wrong times don't move."""
     for part, _ in pieces:
         ts = batch.ts[batch.partition == part.number]
@@ -142,15 +141,21 @@ def _note_times(pieces: Sequence[tuple[Partition, list[Any]]], batch: Batch, now
             part.event_time = int(np.median(ts))
 
 
-def _letter(record: Any, reason: str, text: str) -> Letter:
+def _size(values: Sequence[bytes | None], kept: npt.NDArray[np.bool_]) -> int:
+    if kept.all() and None not in values:
+        return sum(map(len, values))  # type: ignore[arg-type]  # none of them is None
+    return sum(len(value or b"") for value, whether in zip(values, kept.tolist(), strict=True) if whether)
+
+
+def _letter(part: Partition, records: Columns, row: int, reason: str, text: str) -> Letter:
     return Letter(
-        record.topic,
-        record.partition,
-        record.offset,
-        record.key,
-        record.value,
-        record.headers,
-        record.timestamp,
+        part.at.topic,
+        part.at.partition,
+        int(records.offset[row]),
+        records.keys[row],
+        records.values[row],
+        records.headers[row],
+        int(records.written[row]),
         reason,
         text,
     )

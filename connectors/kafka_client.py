@@ -132,6 +132,11 @@ _PRODUCER: dict[str, _Setting] = {
 KEYS = frozenset({*_BOTH, *_CONSUMER, *_PRODUCER, *kafka_security.KEYS})  # the names that `client:` may hold
 
 
+def known(client: Mapping[str, object]) -> dict[str, object]:
+    """Those of the settings that both clients understand."""
+    return {name: value for name, value in client.items() if name in KEYS}
+
+
 def consumer_settings(client: Mapping[str, object]) -> Settings:
     """What ``client`` says to a consumer; raises ValueError for unknown names and values that make no sense."""
     return _settings(client, {**_BOTH, **_CONSUMER})
@@ -146,7 +151,7 @@ def _settings(client: Mapping[str, object], known: Mapping[str, _Setting]) -> Se
     settings: Settings = {}
     for name, value in client.items():
         if name not in KEYS:
-            raise ValueError(f"client.{name}: unknown setting{_meant(name)}")
+            raise ValueError(f"client.{name}: unknown setting{meant(name)}")
         if name in known:
             setting, read = known[name]
             settings[setting] = _read(name, read, value)
@@ -162,7 +167,8 @@ def _read(name: str, read: Callable[[object], object], value: object) -> object:
         raise ValueError(f"client.{name}: {error}") from error
 
 
-def _meant(name: str) -> str:
+def meant(name: str) -> str:
+    """A guess at the setting that was meant; empty where none is near."""
     near = difflib.get_close_matches(name.replace("_", "."), sorted(KEYS), 1)
     return f"; did you mean {near[0]!r}?" if near else ""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
@@ -26,22 +26,27 @@ from connectors.batch import SECOND, Batch, PartitionTable
 from connectors.clock import Clock
 from connectors.kafka_assignment import Assignment
 from connectors.kafka_batch import Codec, KafkaBatch, Records
-from connectors.kafka_client import Settings, consumer_settings, said
+from connectors.kafka_client import Settings, consumer_settings, known, said
+from connectors.kafka_columns import of_poll
 from connectors.kafka_connection import Connection
 from connectors.kafka_dead_letters import DeadLetters, Letter, letter_topic
 from connectors.kafka_partitions import LETTERS, Partition, balance, metadata_of, parsed
 from connectors.kafka_quirks import fenced, joining, make_no_topics, unpark, unreadable
-from connectors.source import RefusedError, SourceError
+from connectors.kafka_whole import Unpacking, hand_out_whole
+from connectors.source import SourceError, UnusableError
 
 QUIET = 2 * SECOND  # without a record for so long: ask the brokers for the ends, which tells whether they are there
 SILENT = 3 * SECOND  # without an answer for so long: say so
 AGAIN = SECOND  # between two questions to silent brokers: meanwhile other sources are not kept waiting
+FIRST = 100  # records of the first poll: nobody knows yet how many readings each brings
 RETRY = 5 * SECOND  # until dead letters that could not be written are tried again
 UNASSIGNED = 10 * SECOND  # without a partition for so long: say so
 ASK_MS = 250.0  # how long a question to the brokers may take, beyond an idle fetch before it
 JOIN_MS = 50.0  # how long a turn waits at least while it is not yet a member of the group
 REJOIN_MS = 500.0  # and while partitions are dealt out anew: the client forgets what it was dealt between two polls
 CLOSE_MS = 2_000
+
+Library = Literal["kafka-python", "confluent"]
 
 _DEFAULTS: Settings = {
     "group_id": "heed",
@@ -50,7 +55,7 @@ _DEFAULTS: Settings = {
     "reconnect_backoff_max_ms": 1_000,
     "metadata_max_age_ms": 30_000,  # how long a new topic or partition may go unseen
     "fetch_max_wait_ms": 100,  # a broker answers one question at a time: others wait behind an idle fetch
-    "max_poll_records": 5_000,  # about 50 ms of unpacking: a turn must stay well within the budget
+    "max_poll_records": 10_000,  # readings, really: a turn must stay well within the budget
     "partition_assignment_strategy": [CooperativeStickyAssignor],
     "metrics_enabled": False,
 }
@@ -63,8 +68,9 @@ class KafkaSource:
 
     Reads on from where ``seek`` said; else from the group's committed offset, else as ``auto.offset.reset`` says.
     Messages that can't be decoded go to ``dead_letter`` (default ``<group.id>.dlq``). ``instance`` makes it a static
-    member unless ``client`` names one. ``seed`` and ``learning``: see Assignment. Raises ValueError where settings make
-    no sense; while no broker answers, polls are empty and ``problem`` says so.
+    member unless ``client`` names one. ``library`` is the client that reads; dead letters are always kafka-python's.
+    ``seed`` and ``learning``: see Assignment. Raises ValueError where settings make no sense; while no broker answers,
+    polls are empty and ``problem`` says so.
     """
 
     def __init__(
@@ -79,19 +85,24 @@ class KafkaSource:
         instance: str | None = None,
         seed: int = 0,
         learning: Callable[[int], None] = lambda until: None,
+        library: Library = "kafka-python",
     ) -> None:
         if bool(topics) == bool(pattern):
             raise ValueError("write either topics or a pattern")
         self._topics, self._pattern = list(topics), _checked_pattern(pattern)
-        settings = {**_DEFAULTS, "group_instance_id": instance, **consumer_settings(client)}
+        own = client if library == "kafka-python" else known(client)
+        settings = {**_DEFAULTS, "group_instance_id": instance, **consumer_settings(own)}
         self._servers = ",".join(settings["bootstrap_servers"])
-        self._letters = DeadLetters(letter_topic(dead_letter, settings["group_id"]), client)
+        self._letters = DeadLetters(letter_topic(dead_letter, settings["group_id"]), own)
         self._assignment = Assignment(partitions, settings["auto_offset_reset"], seed, learning)
-        self._connection = Connection({**settings, **_FIXED})
+        self._connection = _connection(library, client, settings)
         self._ask_ms = ASK_MS + settings["fetch_max_wait_ms"]
         self._batch = KafkaBatch(codec, self._letters)
         self._clock = clock
         self._consumer: KafkaConsumer | None = None
+        self._unpacking = Unpacking()
+        self._most = settings["max_poll_records"]
+        self._records = min(self._most, FIRST)
         self._heard = clock.now()  # when a broker last answered
         self._asked = 0  # when the brokers were last asked without need
         self._assigned = self._heard  # when there last was a partition to read
@@ -120,7 +131,9 @@ class KafkaSource:
         now = self._clock.now()
         self._listen(consumer, now, polled)
         self._batch.count("lost", self._assignment.take_lost())
+        self._batch.count("unpacked_singly", self._unpacking.take_singly())
         batch = self._batch.built(polled, ended, self._parts(), now)
+        self._note_size(len(batch), sum(len(columns) for _, columns in polled.values()))
         self._hold_back(consumer, now)
         silent = now - self._heard > SILENT  # nobody knows then where partitions end, and time must not close windows
         return replace(batch, at_end=()) if silent else batch
@@ -160,6 +173,12 @@ class KafkaSource:
         held = any(LETTERS in part.waits for part in self._parts())
         return self._trouble or self._refused or (self._letters.problem if held else None)
 
+    @property
+    def remark(self) -> str | None:
+        """What works and costs more than it should, for people; None = nothing."""
+        why = self._unpacking.why_not
+        return why and f"records are unpacked one by one, which takes several times the CPU: {why}"
+
     def lag(self) -> dict[str, int]:
         """Records behind, by partition, as far as known."""
         return {part.name: part.lag for part in self._parts()}
@@ -181,16 +200,17 @@ class KafkaSource:
             try:
                 consumer = self._connection.wait((until - self._clock.now()) / SECOND)
             except (KafkaError, OSError) as error:
-                kind = RefusedError if isinstance(error, KafkaConfigurationError) else SourceError
+                kind = UnusableError if isinstance(error, KafkaConfigurationError) else SourceError
                 raise kind(f"Kafka at {self._servers}: {error}") from error
             except Exception as error:
-                raise RefusedError(f"Kafka at {self._servers}: {error}") from error
+                raise UnusableError(f"Kafka at {self._servers}: {error}") from error
             if consumer is not None:
                 self._subscribe(consumer)
         return None if self._closed else self._consumer
 
     def _subscribe(self, consumer: KafkaConsumer) -> None:
         make_no_topics(consumer)
+        self._unpacking = hand_out_whole(consumer)
         self._assignment.attach(consumer)
         if self._pattern is None:
             consumer.subscribe(topics=self._topics, listener=self._assignment)
@@ -224,7 +244,7 @@ class KafkaSource:
     def _fetched(self, consumer: KafkaConsumer, until: int) -> Records:
         left_ms = max(1.0, (until - self._clock.now()) / 1e6)
         try:
-            polled = consumer.poll(timeout_ms=_wait_ms(consumer, left_ms))
+            polled = consumer.poll(timeout_ms=_wait_ms(consumer, left_ms), max_records=self._records)
         except NoOffsetForPartitionError:
             return {}  # Assignment places what is new
         except (OffsetOutOfRangeError, LogTruncationError) as error:
@@ -239,7 +259,12 @@ class KafkaSource:
             raise SourceError(_double(consumer))
         self._trouble = None
         parts = self._assignment.parts
-        return {parts[at].number: (parts[at], records) for at, records in polled.items() if at in parts}
+        return {parts[at].number: (parts[at], of_poll(found)) for at, found in polled.items() if at in parts}
+
+    def _note_size(self, readings: int, records: int) -> None:
+        """Ask for fewer records where each brings many readings, so that a turn stays as short."""
+        if records:
+            self._records = max(1, min(self._most, round(self._most * records / max(1, readings))))
 
     def _misplaced(self, error: OffsetOutOfRangeError | LogTruncationError) -> None:
         """Retention or an unclean election took the offset away under the consumer."""
@@ -322,6 +347,17 @@ class KafkaSource:
         if self._consumer is not None and offsets:
             with suppress(KafkaError):  # the state keeps its own positions; the broker's are a courtesy
                 self._consumer.commit(offsets, timeout_ms=CLOSE_MS)
+
+
+def _connection(library: Library, client: Mapping[str, object], settings: Settings) -> Any:
+    """What opens the consumer. Raises ValueError where the client refuses its settings or is not installed."""
+    if library == "kafka-python":
+        return Connection({**settings, **_FIXED})
+    try:
+        from connectors.kafka_confluent import ConfluentConnection
+    except ImportError as error:
+        raise ValueError(f"client_library: confluent needs heed-monitor[fast]: {error}") from error
+    return ConfluentConnection(client, settings)
 
 
 def _wait_ms(consumer: KafkaConsumer, left_ms: float) -> float:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
-from connectors.batch import REFUSED, StreamTable
+import numpy as np
+
+from connectors.batch import REFUSED, Ints, StreamTable, Times
+from connectors.block import Column, Rows, Values
 from connectors.decoded import Undecodable
 from connectors.fieldpath import MISSING, Path, Template
 
 NAME_LIMIT = 512  # characters in the name of a stream or a group
 MEMO_LIMIT = 200_000  # names remembered; all are forgotten when there are more
+_PLACES = 1 << 16  # so many combinations of parts are looked up in a column, whatever the number of rows
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # surrogates can't be written as UTF-8
+
+UNKNOWN = -2  # the slot of a stream that is not known yet
 
 Part = str | int | bytes  # what a name is made of; bytes come from a key or a header
 Look = Callable[[Path], object]  # what stands at a path in one reading
@@ -27,6 +33,7 @@ class Naming:
         self.others = (*group.paths, *(path for label in labels.values() for path in label.paths))  # of new streams
         self._stream, self._group, self._labels, self._table = stream, group, labels, table
         self._names: dict[object, str] = {}
+        self._codes: list[dict[object, int]] = [{} for _ in self.paths]  # parts of names, numbered as they come
 
     def known(self, parts: Iterable[object]) -> list[int | None]:
         """Slots by the parts of the names (the part itself where there is one, else tuples); None = not known yet.
@@ -49,6 +56,35 @@ class Naming:
                 yield REFUSED
             else:
                 yield slot
+
+    def slots(self, parts: Sequence[Column], n: int) -> Ints:
+        """Slots of ``n`` rows that have these parts, ``UNKNOWN`` where a stream is not known yet.
+
+        Parts are numbered and the numbers put together in columns, so that each stream is looked up once.
+        """
+        places, size = np.zeros(n, np.int64), 1
+        for part, codes in zip(parts, self._codes, strict=True):
+            found = _coded(codes, part.values)
+            size *= max(1, len(codes))
+            places = places * max(1, len(codes)) + (found if part.at is None else found[part.at])
+        if size > 4 * n + _PLACES:
+            streams, which = np.unique(places, return_inverse=True)
+            return self._slots_at(streams)[which]
+        there = np.zeros(size, np.int32)
+        there[places] = 1
+        streams = np.flatnonzero(there)
+        there[streams] = self._slots_at(streams)
+        return there[places]
+
+    def _slots_at(self, places: Rows) -> Ints:
+        """The slot at each place: parts are taken out of it again, the last first."""
+        parts: list[list[object]] = []
+        for codes in reversed(self._codes):
+            places, code = np.divmod(places, max(1, len(codes)))
+            values = list(codes)
+            parts.insert(0, [values[at] for at in code.tolist()])
+        found = self.known(parts[0] if len(parts) == 1 else zip(*parts, strict=True))
+        return np.array([UNKNOWN if slot is None else slot for slot in found], np.int32)
 
     def name(self, at: Look) -> str:
         """The name of the stream that a reading names; raises Undecodable."""
@@ -85,6 +121,18 @@ class Naming:
     def _labels_of(self, at: Look) -> dict[str, str]:
         found = {label: _filled(text, at) for label, text in self._labels.items()}
         return {label: _CONTROL.sub("\ufffd", text)[:NAME_LIMIT] for label, text in found.items() if text is not None}
+
+
+def _coded(codes: dict[object, int], values: Values) -> Times:
+    """The number of each value; new ones get the next."""
+    if len(codes) > MEMO_LIMIT:
+        codes.clear()
+    try:
+        return np.fromiter(map(codes.__getitem__, values), np.int64, len(values))
+    except KeyError:
+        for value in values:
+            codes.setdefault(value, len(codes))
+    return np.fromiter(map(codes.__getitem__, values), np.int64, len(values))
 
 
 def _filled(text: Template, at: Look) -> str | None:

@@ -230,7 +230,7 @@ class _Courier(threading.Thread):
         except Exception as error:  # a sink of any kind may fail in any way; nothing is lost by trying again
             self._failed(parcels, SinkError(str(error) or type(error).__name__))
         else:
-            self.problem = ""
+            self.problem = getattr(self.sink, "complaint", "")  # of what can be borne, like a cluster's member away
             self._took(parcels, len(messages))
             self._most = min(2 * self._most, MOST_AT_ONCE)
 

@@ -13,7 +13,7 @@ class SourceError(Exception):
     """A source can't be read; the message says which and what to do."""
 
 
-class RefusedError(SourceError):
+class UnusableError(SourceError):
     """The settings of a source can't be used: trying again does not help."""
 
 

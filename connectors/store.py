@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS positions (partition TEXT PRIMARY KEY, next_offset IN
 CREATE TABLE IF NOT EXISTS start_positions (partition TEXT PRIMARY KEY, next_offset INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS parts (name TEXT PRIMARY KEY, json TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS columns (name TEXT PRIMARY KEY, dtype TEXT, shape TEXT, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS rows (kind TEXT, key TEXT, json TEXT NOT NULL, PRIMARY KEY (kind, key));
 """
 VERSION = 1
 
@@ -42,6 +43,7 @@ class Commit:
     name. ``columns``: arrays by name. ``send``: (sink, message) to the outbox. ``sent``: ids to take out of it;
     ``dead``: ids to take out of it and keep, with the reason. ``full``: sinks for which too much waits, with the id up
     to which it is on its way; what waits behind that for the same incidents or alerts as ``send`` is compacted.
+    ``rows``: small states that come and go, by kind and key; None = the row is dropped.
     """
 
     positions: Mapping[str, int] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class Commit:
     dead: Sequence[tuple[int, str]] = ()
     full: Mapping[str, int] = field(default_factory=dict)
     time: int = 0
+    rows: Mapping[tuple[str, str], Any] = field(default_factory=dict)
 
 
 class Store:
@@ -123,6 +126,11 @@ class Store:
         put("INSERT OR REPLACE INTO positions VALUES (?, ?)", what.positions.items())
         put("INSERT OR IGNORE INTO start_positions VALUES (?, ?)", what.start_positions.items())
         put("INSERT OR REPLACE INTO parts VALUES (?, ?)", ((k, json.dumps(v)) for k, v in what.parts.items()))
+        put(
+            "INSERT OR REPLACE INTO rows VALUES (?, ?, ?)",
+            ((*k, json.dumps(v)) for k, v in what.rows.items() if v is not None),
+        )
+        put("DELETE FROM rows WHERE kind = ? AND key = ?", (key for key, value in what.rows.items() if value is None))
         put("INSERT OR REPLACE INTO columns VALUES (?, ?, ?, ?)", map(_packed, what.columns.items()))
         self._shelf.remove(what.sent)
         self._shelf.bury(what.dead, what.time)
@@ -143,6 +151,10 @@ class Store:
         """A small JSON-like state, None where there is none."""
         found = self._rows("SELECT json FROM parts WHERE name = ?", name)
         return json.loads(found[0][0]) if found else None
+
+    def rows(self) -> dict[tuple[str, str], Any]:
+        """All rows, by kind and key."""
+        return {(kind, key): json.loads(text) for kind, key, text in self._rows("SELECT kind, key, json FROM rows")}
 
     def columns(self, prefix: str) -> dict[str, Array]:
         """Arrays whose name starts with ``prefix``, by the rest of the name."""

@@ -55,9 +55,10 @@ class TimeReader:
             return values.view(np.int64)
         if self._scale == 0:
             return self._texts(values)
-        times = np.array(values)
-        if times.dtype.kind == "U":
-            times = np.array(list(map(int, values)))  # ValueError where they have fractions
+        if len(values) and isinstance(values[0], str):  # whole numbers as text; else ValueError
+            times = np.fromiter(map(int, values), np.int64, len(values))
+        else:
+            times = np.array(values)
         if times.dtype.kind == "i":
             _all_in_range(times, LAST // self._scale)
             counted: Times = times.astype(np.int64)

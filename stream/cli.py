@@ -23,7 +23,9 @@ config_app = typer.Typer(help="What can be configured, what is, and an example."
 model_app = typer.Typer(help="Models: what they are, whether they are whole, training, export.", no_args_is_help=True)
 bench_app = typer.Typer(help="Speed and memory, measured beside named peers.", no_args_is_help=True)
 rules_app = typer.Typer(help="Alert rules: check them, test them, list them.", no_args_is_help=True)
+silence_app = typer.Typer(help="Silences of a running heed: for a while nobody is told.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+app.add_typer(silence_app, name="silence")
 app.add_typer(model_app, name="model")
 app.add_typer(bench_app, name="bench")
 app.add_typer(rules_app, name="rules")
@@ -34,7 +36,9 @@ ConfigFile = Annotated[str | None, typer.Option("-c", "--config", help="Configur
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Override one key: a.b=c. May be repeated.")]
 Output = Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="For people, or for programs.")]
 Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only of this reason. May be repeated.")]
+Url = Annotated[str, typer.Option("--url", help="Where the running heed is; HEED_URL too.", envvar="HEED_URL")]
 ModelFolder = Annotated[str | None, typer.Argument(help="A model's folder; the shipped one by default.")]
+DaemonUrl = Annotated[str | None, typer.Option("--url", help="Address of the daemon, instead of the configuration's.")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="The least level of log lines.")
 ]
@@ -62,8 +66,8 @@ def _fails_well(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _exit_code(error: Exception) -> int | None:
     kinds = {
-        "ConfigError": CONFIG, "ModelError": CONFIG, "RefusedError": CONFIG, "SourceError": UNAVAILABLE,
-        "WebError": UNAVAILABLE, "AskError": UNAVAILABLE, "SinkError": IO, "StoreError": IO,
+        "ConfigError": CONFIG, "ModelError": CONFIG, "UnusableError": CONFIG, "SourceError": UNAVAILABLE,
+        "WebError": UNAVAILABLE, "AskError": UNAVAILABLE, "SinkError": IO, "StoreError": IO, "DeclinedError": FAILED,
     }  # fmt: skip
     found = next((kinds[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in kinds), None)
     return IO if found is None and isinstance(error, OSError) else found
@@ -173,6 +177,40 @@ def record(
 
 @app.command()
 @_fails_well
+def top(
+    url: Url = "http://127.0.0.1:8321",
+    sort: Annotated[Literal["score", "weight", "age", "name"], typer.Option(help="Which stand first.")] = "score",
+    group: Annotated[str | None, typer.Option(help="Streams of this group alone.")] = None,
+    rows: Annotated[int, typer.Option(min=1, max=10_000, help="How many streams.")] = 15,
+    every: Annotated[str, typer.Option(help="Time between two looks.")] = "1s",
+    once: Annotated[bool, typer.Option("--once", help="Show it once and end, as where there is no terminal.")] = False,
+    output: Output = "table",
+) -> None:
+    """Watch a running heed: state, lag, coverage, alerts, groups and streams."""
+    from stream.app.top import TopOptions, run_top
+    from stream.durations import parse_duration
+
+    raise typer.Exit(run_top(TopOptions(url, _usage(parse_duration, every), sort, group, rows, once, output)))
+
+
+@app.command()
+@_fails_well
+def tap(
+    stream: Annotated[str, typer.Argument(help="Name of the stream, as it is.")],
+    url: Url = "http://127.0.0.1:8321",
+    every: Annotated[str, typer.Option(help="Time between two looks.")] = "200ms",
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many steps.")] = None,
+    output: Output = "table",
+) -> None:
+    """Follow one stream of a running heed: value, score, weight and outcome of every step."""
+    from stream.app.tap import tap as tapped
+    from stream.durations import parse_duration
+
+    raise typer.Exit(tapped(url, stream, _usage(parse_duration, every), count, output))
+
+
+@app.command()
+@_fails_well
 def check(config: ConfigFile = None, sets: Sets = None, output: Output = "table") -> None:
     """Check a configuration: its text, the model, who can be reached, and whether the budget can be kept here."""
     from stream.app.check import check as checked
@@ -237,6 +275,56 @@ def config_generate(
     from stream.settings import generate
 
     typer.echo(generate(kind), nl=False)
+
+
+@silence_app.command("add")
+@_fails_well
+def silence_add(
+    matchers: Annotated[list[str], typer.Option("-m", "--matcher", help='Like group=~"press.*"; all must hold.')],
+    author: Annotated[str, typer.Option(help="Who silences.")],
+    comment: Annotated[str, typer.Option(help="Why.")],
+    duration: Annotated[str | None, typer.Option(help="For how long, like 2h.")] = None,
+    start: Annotated[str | None, typer.Option(help="From when on (RFC 3339); by default at once.")] = None,
+    end: Annotated[str | None, typer.Option(help="Until when (RFC 3339), instead of a duration.")] = None,
+    config: ConfigFile = None,
+    url: DaemonUrl = None,
+    output: Output = "table",
+) -> None:
+    """For a while nobody is told of alerts whose labels match; prints the silence's id."""
+    from stream.app.silence_command import Place, add
+    from stream.notify.silence import wanted
+
+    body = {"matchers": matchers, "createdBy": author, "comment": comment, "duration": duration, "startsAt": start}
+    body |= {"endsAt": end}
+    _usage(wanted, body)
+    add(Place(url, config), body, output)
+
+
+@silence_app.command("list")
+@_fails_well
+def silence_list(
+    expired: Annotated[bool, typer.Option("--expired", help="Those too that are over, for five days.")] = False,
+    config: ConfigFile = None,
+    url: DaemonUrl = None,
+    output: Output = "table",
+) -> None:
+    """Silences that hold, and those to come."""
+    from stream.app.silence_command import Place, listed
+
+    listed(Place(url, config), expired, output)
+
+
+@silence_app.command("expire")
+@_fails_well
+def silence_expire(
+    ids: Annotated[list[str], typer.Argument(help="Ids of silences.")],
+    config: ConfigFile = None,
+    url: DaemonUrl = None,
+) -> None:
+    """End silences now; what is still true is told."""
+    from stream.app.silence_command import Place, expire
+
+    expire(Place(url, config), ids)
 
 
 @model_app.command("info")
@@ -343,11 +431,12 @@ def bench_speed(
     streams: Annotated[int, typer.Option(min=1)] = 10_000,
     steps: Annotated[int, typer.Option(min=120)] = 600,
     part: Annotated[
-        Literal["all", "replay", "memory", "peer", "lag", "rules"], typer.Option(help="What to measure.")
+        Literal["all", "replay", "memory", "peer", "lag", "kafka", "latency", "rules", "decode"],
+        typer.Option(help="What to measure."),
     ] = "all",
     output: Output = "table",
 ) -> None:
-    """Times real time of the whole loop, the share of each stage, and memory per stream."""
+    """Times real time of the whole loop, the share of each stage, memory per stream, and formats of messages."""
     from benchmarks.speed import bench
 
     _set_up_log("warning")
@@ -394,7 +483,7 @@ def _set_up_log(level: Literal["debug", "info", "warning", "error"]) -> None:
     setup("auto", level)
 
 
-def _usage(read: Callable[[str], Any], text: str) -> Any:
+def _usage(read: Callable[[Any], Any], text: object) -> Any:
     """A value of an option; what is wrong with it is a mistake in usage."""
     try:
         return read(text)

@@ -59,9 +59,10 @@ def _near(fault: Known, alert: Fired) -> bool:
 
 def _delay(fault: Known, fired: Sequence[Fired]) -> int | None:
     """From the fault's start to the first alert on it (ns)."""
-    hits = [
-        alert.starts_at - fault.start
-        for alert in fired
-        if _near(fault, alert) and (alert.stream in fault.streams or (not fault.streams and alert.group == fault.group))
-    ]
+    hits = [alert.starts_at - fault.start for alert in fired if _near(fault, alert) and _about(fault, alert)]
     return min(hits, default=None)
+
+
+def _about(fault: Known, alert: Fired) -> bool:
+    """Where either is of a whole group, the group decides."""
+    return alert.stream in fault.streams if alert.stream and fault.streams else alert.group == fault.group

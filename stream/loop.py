@@ -11,9 +11,11 @@ from connectors.clock import Clock
 from connectors.source import Source
 from stream.log import about, get
 from stream.monitor import Monitor
+from stream.notify.notifier import Addressed, Noticed
 from stream.turn import Told, Turn
 
 LOUD = ("guarantee.violated", "budget.overloaded", "model.failed")  # notes that are warnings
+MOST_SAID = 100  # alerts and incidents of one turn that get a log line each
 FOREVER = 1 << 62  # ns: further than any clock goes
 Message = Mapping[str, object]
 
@@ -38,8 +40,21 @@ class Progress:
 class Keeper(Protocol):
     """Who makes state durable (state.py), or nobody."""
 
-    def commit(self, now: int, messages: list[Message], progress: Progress, urgent: bool) -> None:
-        """Keep what changed if it is time to, at once if ``urgent``; messages go to the sinks after that."""
+    def commit(
+        self, now: int, messages: list[Message], progress: Progress, urgent: bool, notices: Sequence[Addressed] = ()
+    ) -> None:
+        """Keep what changed if it is time to, at once if ``urgent``; after that messages go to the sinks.
+
+        ``messages`` go to every sink for data, ``notices`` each to the receiver's sink that it names.
+        """
+        ...
+
+
+class Notifies(Protocol):
+    """Who decides what people are told (stream/notify), or nobody."""
+
+    def step(self, messages: Sequence[Message], now: int) -> Noticed:
+        """Take in the alert messages of a turn; what is to be told now."""
         ...
 
 
@@ -55,7 +70,7 @@ class Loop:
     """Turns until the source is done or someone asks it to stop.
 
     ``poll`` (ns) bounds how long one poll waits. ``hooks`` are called after each turn with the time (the page, the
-    status line). ``tell`` makes a message of an alert change.
+    status line). ``tell`` makes a message of an alert change, ``notifier`` notifications of messages.
     """
 
     def __init__(
@@ -69,9 +84,11 @@ class Loop:
         poll: int = FOREVER,
         recorder: Recorder | None = None,
         hooks: tuple[Callable[[int], None], ...] = (),
+        notifier: Notifies | None = None,
     ) -> None:
         self._monitor, self._source, self._clock, self._partitions = monitor, source, clock, partitions
         self._keeper, self._tell, self._poll, self._recorder, self._hooks = keeper, tell, poll, recorder, hooks
+        self._notifier = notifier
         self.progress = Progress()
         self._log = get()
         self.turns = 0
@@ -101,7 +118,7 @@ class Loop:
         """What changed between two turns: said, told and committed at once."""
         self._say(turn)
         if turn.told:
-            self._keeper.commit(now, [self._tell(told) for told in turn.told], self.progress, True)
+            self._hand_over(turn, now)
 
     def _say(self, turn: Turn) -> None:
         """Into the log, each line with the time of the newest frame."""
@@ -110,22 +127,33 @@ class Loop:
         with about(frame=self._monitor.last_tick):
             for name, details in turn.notes:
                 (self._log.warning if name in LOUD else self._log.info)(name, **details)
-            for told in turn.told:
+            for told in turn.told[:MOST_SAID]:
                 change = told.change
                 alert = {"alertname": change.rule.alert, "stream": change.stream, "group": change.group}
                 self._log.info(f"alert.{change.status}", **alert, reason=change.reason)
-            for incident in turn.incidents:
-                if incident.status != "joined":
-                    self._log.info(f"incident.{incident.status}", id=incident.id, group=incident.group)
+            incidents = [incident for incident in turn.incidents if incident.status != "joined"]
+            for incident in incidents[:MOST_SAID]:
+                self._log.info(f"incident.{incident.status}", id=incident.id, group=incident.group)
+            rest = {"alerts": len(turn.told) - MOST_SAID, "incidents": len(incidents) - MOST_SAID}
+            if any(n > 0 for n in rest.values()):
+                self._log.info("alert.abridged", **{name: max(0, n) for name, n in rest.items()})
 
     def _finish(self, batch: Batch, now: int, turn: Turn) -> None:
         self.turns += 1
         self.progress.note(batch, self._partitions.names)
         self._say(turn)
-        messages = [self._tell(told) for told in turn.told]
-        self._keeper.commit(now, messages, self.progress, bool(turn.told))
+        self._hand_over(turn, now)
         self.midway = False
         self._monitor.laps.lap("commit")
         for hook in self._hooks:
             hook(now)
         self._monitor.laps.lap("outputs")
+
+    def _hand_over(self, turn: Turn, now: int) -> None:
+        """Messages to whoever is told, with the state that they tell of."""
+        messages = [self._tell(told) for told in turn.told]
+        self._monitor.laps.lap("tell")
+        noticed = Noticed() if self._notifier is None else self._notifier.step(messages, now)
+        self._monitor.laps.lap("notify")
+        urgent = bool(turn.told) or noticed.urgent
+        self._keeper.commit(now, messages, self.progress, urgent, noticed.send)

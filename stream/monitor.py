@@ -450,6 +450,10 @@ class Monitor:
 
     # -- what it says of itself
 
+    def firing(self) -> list[Change]:
+        """All alerts that fire now, heed's own among them."""
+        return self.parts.alerts.firing() + self._self.firing()
+
     def counters(self) -> dict[str, int]:
         """Counts that outlive a restart, beside the ledger's; those of readings come with the windows."""
         return {name: getattr(self, name) for name in _COUNTERS} | {"self_alert": self._self.starts_at}

@@ -51,6 +51,10 @@ class SelfAlert:
             return [change]
         return []
 
+    def firing(self) -> list[Change]:
+        """Itself, while it fires; the numbers of the breach are not kept."""
+        return [self._change("firing", None, {"streams": None, "age": None}, "expr_true")] if self.starts_at else []
+
     def _change(self, status: Status, ends_at: int | None, values: Values, reason: str) -> Change:
         at, key = self.starts_at, fingerprint(_LABELS)
         return Change(_RULE, -1, NAME, NAME, _LABELS, status, at, at, ends_at, key, values, reason)

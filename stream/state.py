@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,15 @@ from stream.gate import NEVER, Gate
 from stream.log import get
 from stream.loop import Message, Progress
 from stream.monitor import Monitor
+from stream.notify.notifier import Addressed, Notifier, Row
+from stream.rules.message import message
 from stream.settings import RECEIVER
 
 
-def _to_sinks(outbox: Outbox, messages: Sequence[Message]) -> list[tuple[str, Message]]:
-    """Each alert change to each sink that takes them."""
-    return [(sink, message) for message in messages for sink in outbox.sinks if not sink.startswith(RECEIVER)]
+def _addressed(outbox: Outbox, messages: Sequence[Message], notices: Sequence[Addressed]) -> list[Addressed]:
+    """What goes where: each alert change to each sink that takes them, notifications to whom they are for."""
+    plain = [sink for sink in outbox.sinks if not sink.startswith(RECEIVER)]
+    return [(sink, said) for said in messages for sink in plain] + list(notices)
 
 
 class Passing:
@@ -32,10 +36,12 @@ class Passing:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox, self._count = outbox, 0
 
-    def commit(self, now: int, messages: list[Message], progress: Progress, urgent: bool) -> None:
+    def commit(
+        self, now: int, messages: list[Message], progress: Progress, urgent: bool, notices: Sequence[Addressed] = ()
+    ) -> None:
         """Send at once."""
-        for sink, message in _to_sinks(self._outbox, messages):
-            self._outbox.put([Letter(self._count, sink, message, now)])
+        for sink, said in _addressed(self._outbox, messages, notices):
+            self._outbox.put([Letter(self._count, sink, said, now)])
             self._count += 1
         self._outbox.take_sent()
         _tell_dead(self._outbox.take_dead())
@@ -68,6 +74,7 @@ class Durable:
         commit_every: int,
         checkpoint_every: int,
         most_waiting: tuple[int, int] = (10_000, 64 << 20),
+        notifier: Notifier | None = None,
     ) -> None:
         self._store, self._monitor, self._partitions = store, monitor, partitions
         self._source: Source | None = None
@@ -75,15 +82,18 @@ class Durable:
         self._commit_every, self._checkpoint_every = commit_every, checkpoint_every
         self._committed = self._checkpointed = 0
         self._starts: dict[str, int] = {}
-        self._unsent: list[Message] = []
+        self._notifier, self._rows = notifier, dict[Row, Any]()
+        self._unsent: list[Addressed] = []
         self._sent: list[int] = []
         self._dead: list[tuple[int, str]] = []
         self._failing = False
         self._log = get()
 
-    def commit(self, now: int, messages: list[Message], progress: Progress, urgent: bool) -> None:
-        """Alert state, ledger, what the gate learned, outbox and positions, in one transaction."""
-        self._unsent += messages
+    def commit(
+        self, now: int, messages: list[Message], progress: Progress, urgent: bool, notices: Sequence[Addressed] = ()
+    ) -> None:
+        """Alert state, who was told what, ledger, what the gate learned, outbox and positions, in one transaction."""
+        self._unsent += _addressed(self._outbox, messages, notices)
         self._hand_over()
         new = {name: offset for name, offset in progress.starts.items() if name not in self._starts}
         if not (urgent or new or now - self._committed >= self._commit_every):
@@ -114,9 +124,10 @@ class Durable:
         columns: dict[str, Array] = {"ledger.counts": counts, "ledger.total": total, "since": self._monitor.since}
         if parts.gate is not None:
             columns |= {f"gate.{name}": column for name, column in parts.gate.learned().items()}
-        send = _to_sinks(self._outbox, self._unsent)
-        full = self._handover.full(send)
-        return Commit(dict(positions), dict(new), state, columns, send, list(self._sent), list(self._dead), full, now)
+        self._rows |= {} if self._notifier is None else self._notifier.take_rows()
+        send, full = list(self._unsent), self._handover.full(self._unsent)
+        done = list(self._sent), list(self._dead)
+        return Commit(dict(positions), dict(new), state, columns, send, *done, full, now, dict(self._rows))
 
     def _take_done(self) -> None:
         """What the sinks took, and what was given up."""
@@ -138,7 +149,7 @@ class Durable:
         if self._failing:
             self._log.info("state.recovered", waited=len(self._unsent))
         self._failing = False
-        self._sent, self._dead, self._unsent = [], [], []
+        self._sent, self._dead, self._unsent, self._rows = [], [], [], {}
         self._hand_over([sink for sink, _ in what.send])
         return True
 
@@ -208,6 +219,7 @@ class Durable:
             positions = starts | self._restore_large()
         with _readable(folder):
             self._restore_small()
+            self._restore_notifier()
             self._note_dead(self._handover.orphans())
             self._handover.after(self._outbox.sinks)
         if positions:
@@ -234,6 +246,11 @@ class Durable:
                 monitor.meet(slot)
         if parts.looks is not None and self._store.part("budget"):
             parts.looks.budget.restore(self._store.part("budget"))
+
+    def _restore_notifier(self) -> None:
+        if self._notifier is not None:
+            firing = [message(change) for change in self._monitor.firing()]
+            self._notifier.restore(self._store.rows(), firing)
 
     def _restore_large(self) -> dict[str, int]:
         found = self._store.read_checkpoint()

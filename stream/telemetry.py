@@ -73,6 +73,7 @@ class Figures:
     not_finite: int = 0
     refused: int = 0
     lost: int = 0
+    unpacked_singly: int = 0
     dead_letters: Mapping[str, int] = field(default_factory=dict)  # by reason
     streams: Mapping[str, int] = field(default_factory=dict)  # by state: active, warmup, gap
     windows: Mapping[str, int] = field(default_factory=dict)  # by outcome; "due", their sum, is left out
@@ -88,6 +89,8 @@ class Figures:
     alerts_left_out: int = 0
     alerts: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by alertname and state
     notifications: Mapping[str, Delivery] = field(default_factory=dict)  # by sink
+    suppressed: Mapping[str, int] = field(default_factory=dict)  # by reason
+    silences: Mapping[str, int] = field(default_factory=dict)  # by state
     now: int = 0  # ns, of the loop's clock
     config_ok: bool = True
     config_seconds: float = 0.0  # since the epoch: when the configuration in force was read
@@ -145,6 +148,9 @@ METRICS: tuple[Described, ...] = (
     Described("heed_kafka_consumer_lag_records", "gauge", ("topic", "partition"),
               "Records that the broker holds and heed has not read yet.",
               lambda f: [((topic, str(number)), n) for (topic, number), n in f.kafka_lag.items()]),
+    Described("heed_kafka_unpacked_singly_total", "counter", (),
+              "Records that kafka-python had to unpack one by one: old formats, broken batches, or a version that "
+              "heed was not tried with.", lambda f: _one(f.unpacked_singly)),
     Described("heed_late_records_total", "counter", (),
               "Readings that came after their step was closed.", lambda f: _one(f.late)),
     Described("heed_unused_readings_total", "counter", ("reason",),
@@ -201,6 +207,11 @@ METRICS: tuple[Described, ...] = (
     Described("heed_notifications_dead_total", "counter", ("sink",),
               "Messages that were given up: the sink will never take them. They are kept in the state.",
               lambda f: _sinks(f, lambda d: d.dead)),
+    Described("heed_notifications_suppressed_total", "counter", ("reason",),
+              "Alerts that a receiver was not told of when it was time to: `silence`, `mute_time_interval`, "
+              "`active_time_interval`.", lambda f: _by(f.suppressed)),
+    Described("heed_silences", "gauge", ("state",),
+              "Silences that are `active`, `pending` or `expired`.", lambda f: _by(f.silences)),
     Described("heed_config_last_reload_successful", "gauge", (),
               "1 if the configuration that was read last is in force, else 0.", lambda f: _one(float(f.config_ok))),
     Described("heed_config_last_reload_success_timestamp_seconds", "gauge", (),

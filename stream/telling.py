@@ -36,7 +36,7 @@ def _context(told: Told, scorer: Scorer | None) -> wire.Told:
 def _explaining(told: Told, table: StreamTable) -> list[dict[str, Any]]:
     """The streams of the group that the model attended to most, with their share of its attention."""
     verdicts = told.verdicts
-    if verdicts is None or told.change.slot not in verdicts.explained:
+    if verdicts is None or not told.change.stream or told.change.slot not in verdicts.explained:
         return []
     slots, shares = verdicts.explained[told.change.slot]
     others = [(s, w) for s, w in zip(slots.tolist(), shares.tolist(), strict=True) if s != told.change.slot]

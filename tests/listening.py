@@ -66,16 +66,18 @@ class WebServer:
     def __init__(self, script: Sequence[Answer] = (), port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.posts: list[Post] = []
         self.script = list(script)
+        self.unwanted: Callable[[Any], bool] = lambda found: False  # what is answered with 400
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 found = json.loads(body) if body else None
                 server.posts.append(Post(self.path, {k.lower(): v for k, v in self.headers.items()}, found))
-                answer = server.script.pop(0) if server.script else Answer()
+                answer = server.script.pop(0) if server.script else Answer(400 if server.unwanted(found) else 200)
                 time.sleep(answer.wait_s)
                 self.send_response(answer.status)
                 for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
@@ -111,7 +113,13 @@ class WebServer:
 class MailServer:
     """Takes mail; recipients that begin with ``nobody`` are refused, and those with ``later`` for now."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None, user: str | None = None, password: str = "") -> None:
+    def __init__(
+        self,
+        tls: ssl.SSLContext | None = None,
+        user: str | None = None,
+        password: str = "",
+        at_once: ssl.SSLContext | None = None,
+    ) -> None:
         self.mails: list[EmailMessage] = []
         self.recipients: list[list[str]] = []
         self.answer = "250 OK"
@@ -121,7 +129,13 @@ class MailServer:
         if user is not None:
             auth = {"authenticator": self._check, "auth_required": True, "auth_require_tls": tls is not None}
         self._controller = Controller(
-            self, hostname="127.0.0.1", port=free_port(), tls_context=tls, decode_data=False, **auth
+            self,
+            hostname="127.0.0.1",
+            port=free_port(),
+            tls_context=tls,
+            ssl_context=at_once,
+            decode_data=False,
+            **auth,
         )
         self._controller.start()
         self.port = self._controller.port
@@ -144,7 +158,7 @@ class MailServer:
         if self.answer.startswith("250"):
             self.mails.append(message_from_bytes(envelope.content, policy=policy.default))  # type: ignore[arg-type]
             self.recipients.append(list(envelope.rcpt_tos))
-            self.encrypted.append(session.ssl is not None)
+            self.encrypted.append(session.ssl is not None or server.transport.get_extra_info("sslcontext") is not None)
         return self.answer
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import memory, peer, replaying, rules, speed
+from benchmarks import decode, memory, peer, replaying, rules, speed
 from benchmarks.child import MeasurementError, measured
 from benchmarks.recordings import record
 from connectors.batch import SECOND, PartitionTable, StreamTable
@@ -136,3 +136,10 @@ def test_what_rules_cost_is_told_beside_its_target() -> None:
     told = "\n".join(speed.lines({"machine": {}, "rules": {"sizes": [{**size, "ms": 20.0}], "cel": cel}}))
     assert "20 ms a tick (at most 50: met)" in told
     assert "2,000 ms for 200 rules over 5,000 streams (scaled up from 50 rows)" in told
+
+
+def test_every_format_decodes_all_of_its_messages() -> None:
+    found = decode.measure(100, 0.01)["found"]
+    assert {each["format"] for each in found} == {"-", "json", "columns", "msgpack", "csv", "arrow"}
+    assert all(each["readings_per_second"] > 0 for each in found)
+    assert len(list(speed.lines({"machine": {}, "decode": found}))) == len(found) + 1

@@ -68,9 +68,7 @@ ALWAYS = {"--help", "-h", "--install-completion", "--show-completion"}
 
 
 def options(command: Command) -> set[str]:
-    return {
-        name for each in command.params for name in (*each.opts, *each.secondary_opts) if name.startswith("-")
-    } - ALWAYS  # type: ignore[attr-defined]
+    return {name for each in command.params for name in each.opts if name.startswith("-")} - ALWAYS  # type: ignore[attr-defined]
 
 
 def section(page: str, title: str) -> str:

@@ -1,4 +1,4 @@
-"""The rule packs of deploy/rules: each rule is checked, fires on its fault, is quiet on its look-alike, and is explained."""
+"""The rule packs of deploy/rules: each rule is checked, fires on its fault, not on its look-alike, and is explained."""
 
 import re
 from pathlib import Path

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import typer
 
@@ -15,18 +18,24 @@ from connectors.clock import Stopwatch
 from models.contract import ModelError, Scorer
 from models.probe import measure_cost
 from stream.app.parts import rules_of, scorer_of
+from stream.app.receivers import receiver_sinks
 from stream.budget import Budget
 from stream.config_text import ConfigError
 from stream.durations import format_duration
 from stream.settings import (
+    Alertmanager,
+    Email,
+    Exec,
     FileSource,
     KafkaSink,
     KafkaSource,
     Settings,
+    Webhook,
     findings,
     load,
     names,
     sink_client,
+    ways,
 )
 from stream.settings.streams import DEFAULT_STEP, blind_kept
 
@@ -51,6 +60,7 @@ def check(config: str | None, overrides: Sequence[str], output: str) -> int:
     found += _rules(settings, config)
     found += _model(settings)
     found += _reachable(settings)
+    found += _receivers(settings)
     if output == "json":
         typer.echo(json.dumps([asdict(each) for each in found], indent=2))
     else:
@@ -132,6 +142,47 @@ def _kafka(about: str, client: dict[str, str], topics: Sequence[str], reads: boo
         return found
     later = problem.startswith(MISSING) and not reads  # many brokers make a topic with its first message
     return Finding("note" if later else "failed", about, problem)
+
+
+def _receivers(settings: Settings) -> Iterator[Finding]:
+    """Whether those who are to be told are there; `heed send-test-alert` says whether they listen."""
+    for receiver in settings.receivers:
+        try:
+            receiver_sinks(receiver)
+        except ValueError as error:  # a library that is missing
+            yield Finding("failed", f"receiver {receiver.name}", str(error))
+            continue
+        for kind, name in ways(receiver).items():
+            yield from (_there(name, each) for each in _addresses(getattr(receiver, kind)))
+
+
+def _addresses(way: object) -> list[str]:
+    """Where somebody has to be for this way of telling: host and port, or a program."""
+    match way:
+        case Alertmanager():
+            return [_host_and_port(url) for url in way.url]
+        case Webhook():
+            return [_host_and_port(way.url)] if way.url is not None else []
+        case Email():
+            return [way.smarthost]
+        case Exec():
+            return [way.command[0]]
+    return []
+
+
+def _host_and_port(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme in getproxies() and not proxy_bypass(parts.netloc):
+        parts = urlsplit(getproxies()[parts.scheme])
+    return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+
+def _there(about: str, address: str) -> Finding:
+    if ":" in address and "/" not in address:
+        return _broker(about, address)
+    found = shutil.which(address)
+    said = f"{address}: {'is there' if found else 'is no program that can be run'}"
+    return Finding("ok" if found else "failed", about, said)
 
 
 def _broker(about: str, servers: str) -> Finding:

@@ -18,6 +18,7 @@ from connectors.source import Source, SourceError
 from connectors.store import Commit, Store
 from models.contract import Scorer
 from stream import __version__
+from stream.app.notify import notifier_of
 from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of
 from stream.app.publish import Publisher, publisher
 from stream.app.record import recorder_to
@@ -127,6 +128,8 @@ class Daemon:
             recorder, world = recorder_to(options.record, settings, scorer, world)
             stack.callback(recorder.close)
         self.monitor = monitor_of(settings, world, rules, scorer, Cost())
+        address = split_address(settings.server.listen) if options.web and settings.server.listen != "none" else None
+        self.notifier = None if store is None else notifier_of(settings, self.outbox, _url(address))
         self.keeper = self._keeper(store)
         positions = self.keeper.restore()
         self.source, self.sources = sources_of(
@@ -135,16 +138,14 @@ class Daemon:
         stack.callback(self.source.close)
         self.source.seek(positions)
         self.keeper.attach(self.source)
-        address = split_address(settings.server.listen) if options.web and settings.server.listen != "none" else None
         ask = self._ask_reload if options.reload else None
-        board = stack.enter_context(
-            publisher(self.monitor, settings, self.outbox, address, self.scorer, self.sources, ask)
-        )
-        self._board = board
+        shown = publisher(self.monitor, settings, self.outbox, address, self.scorer, self.sources, self.notifier, ask)
+        board = self._board = stack.enter_context(shown)
         tell = _and_show(teller(self.world.table, self.scorer), board)
+        watch = Watch(self.sources, self.outbox, self.monitor.source_counts)
         self.loop = Loop(
             self.monitor, self.source, clock, self.world.partitions, self.keeper, tell, POLL, recorder,
-            (board.publish, Watch(self.sources, self.outbox, self.monitor.source_counts).look, self._look_for_changes),
+            (board.publish, watch.look, self._answer, self._look_for_changes), self.notifier,
         )  # fmt: skip
         self.reloader = Reloader(
             settings, _path(options), lambda: loaded(options), self.monitor, self.loop, board.reloaded
@@ -164,7 +165,12 @@ class Daemon:
         if store is None:
             return Passing(self.outbox)
         state, most = self.settings.state, (self.settings.outbox.messages, self.settings.outbox.bytes)
-        return Durable(store, self.monitor, self.world.partitions, self.outbox, state.commit, state.checkpoint, most)
+        every = state.commit, state.checkpoint
+        return Durable(store, self.monitor, self.world.partitions, self.outbox, *every, most, self.notifier)
+
+    def _answer(self, now: int) -> None:
+        if self.notifier is not None:
+            self.notifier.answer(now)
 
     def catch_signals(self) -> None:
         """SIGTERM and SIGINT end the run in order; SIGHUP takes in a changed configuration."""
@@ -185,6 +191,15 @@ class Daemon:
             get().info("daemon.draining")
             self._board.draining()
             self.keeper.close(self.world.clock.now(), self.loop.progress, not self.loop.midway)
+
+
+def _url(address: tuple[str, int] | None) -> str:
+    """Where people on this machine find the page, unless ``server.external_url`` says another."""
+    if address is None:
+        return ""
+    host, port = address
+    host = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def _orphaned() -> bool:
@@ -220,6 +235,7 @@ class Watch:
         self._sources, self._outbox, self._counts = sources, outbox, counts
         self._lost = counts.get("lost", 0)
         self._told: dict[tuple[str, str], bool] = {}
+        self._remarked: set[str] = set()
         self._complained: dict[str, int] = {}  # by source: when a line that is no reading was last told of, ns
 
     def look(self, now: int) -> None:
@@ -230,6 +246,9 @@ class Watch:
             get().warning("reading.lost", records=lost - self._lost)
             self._lost = lost
         for name, source in self._sources.items():
+            if (remark := getattr(source, "remark", None)) and name not in self._remarked:
+                self._remarked.add(name)
+                get().warning("source.slowed", name=name, reason=remark)
             take: Callable[[], list[Any]] | None = getattr(source, "take_bad", None)
             if take is not None and (bad := take()) and now - self._complained.get(name, 0) >= MINUTE:
                 self._complained[name] = now

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from stream.lag import Lags
 from stream.ledger import FULL, GAP, LITE, WARMUP
 from stream.loop import Message
 from stream.monitor import Monitor
+from stream.notify.notifier import Notifier
 from stream.rules.message import message
 from stream.settings import Settings
 from stream.telemetry import INFERENCE_EDGES, LAG_EDGES, Build, Figures, Histogram
@@ -32,12 +34,18 @@ class Publisher:
     """Makes snapshots after turns, when it is time to; ``url`` is where the page is, None without one."""
 
     def __init__(
-        self, monitor: Monitor, settings: Settings, outbox: Outbox, scorer: Scorer | None, sources: Mapping[str, Source]
+        self,
+        monitor: Monitor,
+        settings: Settings,
+        outbox: Outbox,
+        scorer: Scorer | None,
+        sources: Mapping[str, Source],
+        notifier: Notifier | None = None,
     ) -> None:
         self.board = Board()
         self.url: str | None = None
         self._monitor, self._settings, self._outbox = monitor, settings, outbox
-        self._scorer, self._sources = scorer, dict(sources)
+        self._scorer, self._sources, self._notifier = scorer, dict(sources), notifier
         self._published, self._draining = 0, False
         self._firing: dict[str, Message] = {}
         self._recent: deque[Message] = deque(maxlen=RECENT)
@@ -59,7 +67,7 @@ class Publisher:
 
     def restore(self) -> None:
         """After a restart: what fires since before."""
-        for change in self._monitor.parts.alerts.firing():
+        for change in self._monitor.firing():
             self._firing[change.fingerprint] = message(change)
 
     def draining(self) -> None:
@@ -69,9 +77,10 @@ class Publisher:
 
     def publish(self, now: int) -> None:
         """After a turn at ``now`` (ns)."""
-        if now - self._published < EVERY:
+        if now - self._published < EVERY and not (self._notifier is not None and self._notifier.touched):
             return
         self._published = now
+        silences = self._silences(now)
         state = self._state()
         reasons = self._reasons(state)
         lag = self._monitor.lags.recent()
@@ -85,14 +94,22 @@ class Publisher:
                 summary=self._monitor.summary() | {"lag": lag, "state": state},
                 alerts=tuple(self._firing.values()),
                 recent=tuple(self._recent),
+                suppressed={} if self._notifier is None else self._notifier.shown(now),
+                silences=silences,
                 incidents_open=len(self._monitor.parts.incidents),
                 lag_now=lag["p99"],
                 budget_seconds=budget,
                 streams=self._streams(),
                 rules=tuple(self._monitor.parts.alerts.standings()),
-                figures=self._figures(lag["p99"] / budget, self._coverage(now)),
+                figures=self._figures(lag["p99"] / budget, self._coverage(now), silences),
             )
         )
+
+    def _silences(self, now: int) -> tuple[dict[str, Any], ...]:
+        if self._notifier is None:
+            return ()
+        self._notifier.touched = False
+        return self._notifier.silences.told(now)
 
     def _state(self) -> State:
         if self._draining:
@@ -134,7 +151,7 @@ class Publisher:
         labels = list(table.labels)
         return Streams(names, list(table.groups), score, value, weight, outcome, ts, np.maximum(age, 0), labels)
 
-    def _figures(self, utilization: float, coverage: float) -> Figures:
+    def _figures(self, utilization: float, coverage: float, silences: tuple[dict[str, Any], ...]) -> Figures:
         monitor, parts = self._monitor, self._monitor.parts
         counts = parts.windows.counts
         windows = {name: n for name, n in parts.ledger.windows().items() if name != "due"}
@@ -164,6 +181,8 @@ class Publisher:
             notifications=self._outbox.counts(),
             config_ok=self._config_ok,
             config_seconds=self._config_time / 1e9,
+            suppressed={} if self._notifier is None else dict(self._notifier.suppressed),
+            silences=Counter(each["status"]["state"] for each in silences) if silences else {},
             now=self._published,
             build=self._build(),
             late=counts["late"],
@@ -173,6 +192,7 @@ class Publisher:
             not_finite=counts["not_finite"],
             refused=counts["refused"],
             lost=monitor.source_counts.get("lost", 0),
+            unpacked_singly=monitor.source_counts.get("unpacked_singly", 0),
         )
 
     def _records(self) -> dict[str, int]:
@@ -209,13 +229,14 @@ def publisher(
     address: tuple[str, int] | None,
     scorer: Scorer | None,
     sources: Mapping[str, Source],
+    notifier: Notifier | None = None,
     reload: Callable[[], Future[str]] | None = None,
 ) -> Iterator[Publisher]:
     """The page and the HTTP interface, for as long as the run lasts; without an address nothing is served.
 
     ``reload`` is what ``/-/reload`` asks; None = it is off.
     """
-    found = Publisher(monitor, settings, outbox, scorer, sources)
+    found = Publisher(monitor, settings, outbox, scorer, sources, notifier)
     found.restore()
     found.publish(monitor.parts.clock.now())  # whoever asks before the first turn gets the whole answer too
     if address is None:
@@ -224,7 +245,8 @@ def publisher(
     from stream.web.routes import application  # only those who serve pay for their import
     from stream.web.server import WebServer
 
-    server = WebServer(application(found.board, reload), *address)
+    desk = None if notifier is None else notifier.desk
+    server = WebServer(application(found.board, desk, reload), *address)
     server.start()
     found.url = server.url
     try:

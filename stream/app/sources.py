@@ -77,7 +77,7 @@ def _kafka(
     codec = _codec(each, each.format, settings, world, each.header)
     return KafkaSource(
         each.client_config(), codec, world.partitions, world.clock, each.topics, each.pattern, each.dead_letter_topic,
-        instance, settings.seed, learning,
+        instance, settings.seed, learning, each.client_library,
     )  # fmt: skip
 
 

@@ -11,12 +11,15 @@ import numpy.typing as npt
 from stream.rules.around import Around
 from stream.rules.change import Change, Row, orphan, restored
 from stream.rules.columns import Bools, Names, Observed, Rows, Slots
+from stream.rules.group_watch import GroupTable, watch_of
 from stream.rules.life import FIRING, PENDING, STATES
 from stream.rules.rule import Rule
 from stream.rules.standing import Standing
 from stream.rules.watch import Watch
 
 __all__ = ["Alerts", "Change", "Interval"]
+
+_Whose = tuple[bool, str]  # whether of a group, and its name
 
 
 class Interval(Protocol):
@@ -27,7 +30,7 @@ class Interval(Protocol):
 
 
 class Alerts:
-    """The alerts of all rules over all streams: one per rule and stream.
+    """The alerts of all rules over all streams: one per rule and stream, or per rule and group where only that counts.
 
     ``names`` tells name, group and labels of a slot; a slot is ``forget``-ed before it is given to another stream.
     ``intervals`` are what rules' ``active_time_intervals`` name; a name that is not there always holds.
@@ -35,11 +38,12 @@ class Alerts:
 
     def __init__(self, rules: Sequence[Rule], names: Names, intervals: Mapping[str, Interval] | None = None) -> None:
         self._names, self._intervals = names, intervals or {}
-        self._watches = [Watch(rule, names) for rule in rules]
+        self._groups = GroupTable()
+        self._watches = [watch_of(rule, names, self._groups) for rule in rules]
         self._around = self._past()
         self._place = np.full(64, -1, np.intp)  # by slot: where it stands among the observed
         self._met = np.zeros(64, bool)  # by slot: seen since the start or since it was forgotten
-        self._waiting: dict[str, list[tuple[Watch, Row]]] = {}  # restored, of streams not met yet
+        self._waiting: dict[_Whose, list[tuple[Watch, Row]]] = {}  # restored, of streams and groups not met yet
         self._before = [0, 0, 0]  # evaluations, unknown ones, left out: of rules that were replaced
 
     def update(self, observed: Observed) -> list[Change]:
@@ -92,10 +96,14 @@ class Alerts:
             self._place = np.concatenate([self._place, np.full(more, -1, np.intp)])
         if self._met.take(slots).all():
             return
+        new = slots[~self._met[slots]]
+        groups = self._groups.meet(new, self._names)
         if self._waiting:
-            for slot in slots[~self._met[slots]].tolist():
-                for watch, row in self._waiting.pop(self._names.names[slot], []):
-                    watch.waiting -= row["state"] == STATES[FIRING]
+            met = [((False, self._names.names[slot]), slot) for slot in new.tolist()]
+            met += [((True, self._groups.names[number]), number) for number in groups]
+            for whose, slot in met:
+                for watch, row in self._waiting.pop(whose, []):
+                    watch.await_row(row, -1)
                     watch.put(slot, row)
         self._met[slots] = True
 
@@ -106,7 +114,9 @@ class Alerts:
         """
         gone = np.unique(np.asarray(slots, dtype=np.int32))
         gone = gone[gone < len(self._met)]
+        self._groups.leave(gone)
         changes = [change for watch in self._watches for change in watch.forget(gone, ts, reason)]
+        self._groups.close()
         self._around.forget(gone)
         self._met[gone] = False
         return changes
@@ -184,7 +194,9 @@ class Alerts:
                 changes += self._end(watch, ts, "rule_changed" if key in wanted else "rule_removed")
         for key in same:
             kept[key].rename(wanted[key])
-        self._watches = [kept[rule.key] if rule.key in same else Watch(rule, self._names) for rule in rules]
+        self._watches = [
+            kept[rule.key] if rule.key in same else watch_of(rule, self._names, self._groups) for rule in rules
+        ]
         before, self._around = self._around, self._past()
         self._around.restore(before.columns())
         return changes
@@ -192,8 +204,8 @@ class Alerts:
     def _end(self, watch: Watch, ts: int, reason: str) -> list[Change]:
         changes = watch.end(ts, reason)
         changes += [change.resolved(ts, reason) for change in self._fired_waiting(watch)]
-        for name, rows in list(self._waiting.items()):
-            self._waiting[name] = [(each, row) for each, row in rows if each is not watch]
+        for whose, rows in list(self._waiting.items()):
+            self._waiting[whose] = [(each, row) for each, row in rows if each is not watch]
         for i, count in enumerate((watch.evaluations, watch.unknown, watch.left_out)):
             self._before[i] += count
         return changes
@@ -210,14 +222,15 @@ class Alerts:
         slots = {name: slot for slot, name in enumerate(self._names.names) if name}
         orphans = []
         for row in rows:
-            watch, slot = watches.get(row["rule"]), slots.get(row["stream"])
+            watch, whose = watches.get(row["rule"]), _whose(row)
+            slot = (self._groups.number_of if whose[0] else slots).get(whose[1])
             if watch is None or not watch.fits(row):
                 orphans.append(row)
             elif "limited" in row:
                 watch.limited.put(row["limited"])
             elif slot is None:
-                self._waiting.setdefault(row["stream"], []).append((watch, row))
-                watch.waiting += row["state"] == STATES[FIRING]
+                self._waiting.setdefault(whose, []).append((watch, row))
+                watch.await_row(row)
             else:
                 watch.put(slot, row)
         return orphans
@@ -245,5 +258,9 @@ class Alerts:
         resolved = [change.resolved(ts, reason) for change in self._fired_waiting()]
         self._waiting.clear()
         for watch in self._watches:
-            watch.waiting = 0
+            watch.waiting = [0, 0]
         return resolved
+
+
+def _whose(row: Row) -> _Whose:
+    return ("of_group" in row, row.get("of_group", row["stream"]))

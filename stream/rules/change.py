@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,17 @@ Row = Mapping[str, Any]  # a row of a snapshot: plain values, as JSON has them
 Values = Mapping[str, float | str | None]
 
 
+class Member(NamedTuple):
+    """One of the streams that made an alert of a whole group fire."""
+
+    stream: str
+    share: float
+    values: Values
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An alert began to fire, or is resolved. Times are event time, ns."""
+    """An alert began to fire, or is resolved. Times are event time, ns. That of a whole group is of no stream ("")."""
 
     rule: Rule
     slot: int  # -1: the stream has not been seen since a restart
@@ -37,6 +45,7 @@ class Change:
     fingerprint: str  # 16 hex digits, by the labels
     values: Values  # the stream's columns at the change, None where absent
     reason: str  # why it fires or is over: docs/alerts.md has the list
+    members: tuple[Member, ...] = ()  # of the alert of a group: those that drove it when it began
 
     def resolved(self, ts: int, reason: str, values: Values | None = None) -> Change:
         """The end of an alert that fires."""
@@ -49,7 +58,8 @@ class Change:
 
     def row(self) -> dict[str, Any]:
         """What a snapshot keeps of an alert that fires, beside its times."""
-        return {"group": self.group, "labels": dict(self.labels), "values": dict(self.values), "reason": self.reason}
+        own = {"group": self.group, "labels": dict(self.labels), "values": dict(self.values), "reason": self.reason}
+        return own | {"members": [list(member) for member in self.members]} if self.members else own
 
 
 def began_to_fire(
@@ -63,6 +73,17 @@ def began_to_fire(
     )
 
 
+def group_began_to_fire(
+    rule: Rule, group: str, members: tuple[Member, ...], times: tuple[int, int], values: Values, reason: str
+) -> Change:
+    """The beginning of an alert of a whole group; ``times`` are active_at and starts_at."""
+    known = {"alertname": rule.alert, "group": group}
+    of_rule = {name: render(text, known, values) for name, text in rule.labels.items()}
+    labels = {name: text for name, text in of_rule.items() if text} | known
+    mark = fingerprint(labels)
+    return Change(rule, -1, "", group, labels, "firing", *times, None, mark, values, reason, members)
+
+
 def restored(rule: Rule, row: Row, slot: int) -> Change | None:
     """What was told when the alert of a snapshot's row fired; None where it does not fire."""
     if row["state"] != "firing":
@@ -71,6 +92,7 @@ def restored(rule: Rule, row: Row, slot: int) -> Change | None:
     return Change(
         rule, slot, row["stream"], row["group"], labels, "firing",
         row["active_at"], row["starts_at"], None, fingerprint(labels), row["values"], row["reason"],
+        tuple(Member(*member) for member in row.get("members", ())),
     )  # fmt: skip
 
 

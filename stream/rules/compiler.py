@@ -59,13 +59,13 @@ class Compiler:
         self.by_slot: list[BySlot] = []
         self._windows: list[Ask] = []
         self._guards: list[Part] = []
-        self._grouped = False
+        self.drivers: tuple[Grouped, Run] | None = None  # the first group function, and what it is of
 
     @property
     def asks(self) -> tuple[Ask, ...]:
         """Windows, each once; where a group is looked at, for all streams."""
         unique = {ask.window: ask for ask in self._windows}.values()
-        if self._grouped or not self._guards or not unique:
+        if self.drivers or not self._guards or not unique:
             return tuple(unique)
         guard = self._settled(self._joined("condition", self._guards, lambda *each: reduce(both, each)))
         return tuple(replace(ask, guard=guard) for ask in unique)
@@ -272,8 +272,8 @@ class Compiler:
         return self._joined(function.gives, parts, function.run)
 
     def _of_group(self, function: Grouped, part: Part) -> Part:
-        self._grouped = True
         argument, run = self._settled(part), function.run
+        self.drivers = self.drivers or (function, argument)
 
         def found(rows: Rows) -> Any:
             if rows.around is None or not len(rows.slots):

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from stream.rules.around import Around, Ask
 from stream.rules.columns import Names, Observed, Rows, Slots
 from stream.rules.compiler import Compiler
 from stream.rules.cost import checked_cost
-from stream.rules.grouped import by_group
+from stream.rules.grouped import Grouped, by_group, spread
 from stream.rules.over import memory
 from stream.rules.remembered import BySlot, Run
 from stream.rules.source import ExpressionError, Source
@@ -41,6 +42,7 @@ class Expression:
     _run: Run = field(repr=False, compare=False)
     _by_slot: tuple[BySlot, ...] = field(repr=False, compare=False)
     _own: Around = field(repr=False, compare=False)
+    _drivers: tuple[Grouped, Run] | None = field(repr=False, compare=False)
 
     def evaluate(self, observed: Observed, names: Names) -> Truth:
         """Masks [n]: where the condition is true, and where it is false; unknown where neither.
@@ -61,6 +63,13 @@ class Expression:
         truth: Truth = self._run(rows)
         return truth.over(len(rows.slots))
 
+    def drives(self, rows: Rows) -> npt.NDArray[np.float64]:
+        """How much each row drives a condition over its group, by its first group function; NaN = not at all."""
+        if self._drivers is None or rows.around is None:
+            return np.full(len(rows.slots), np.nan)
+        function, argument = self._drivers
+        return function.drives(rows.around.members(rows), spread(argument(rows), len(rows.slots)))
+
     def memory(self, step: int) -> int:
         """Bytes that its windows take for each stream they are kept for, with steps of ``step`` ns."""
         return memory((ask.window for ask in self.asks), step)
@@ -78,4 +87,6 @@ def compile_expression(text: str) -> Expression:
     compiler = Compiler(source)
     run, asks = compiler.condition(), compiler.asks
     known = tuple(compiler.by_slot)
-    return Expression(text, checked_cost(source), by_group(source.tree), asks, run, known, Around(asks))
+    return Expression(
+        text, checked_cost(source), by_group(source.tree), asks, run, known, Around(asks), compiler.drivers
+    )

@@ -119,6 +119,12 @@ class Grouped(Function):
 
     each: bool = False  # the answer differs between members
 
+    def drives(self, members: Members, values: Floats) -> Floats:
+        """How much each member drives the answer, NaN = not at all: the extreme one, those that count, or by value."""
+        if self.run in (_largest, _smallest):
+            return np.where(values == self.run(members, values), 1.0, np.nan)
+        return np.where(values > 0, 1.0, np.nan) if self.takes[0] == "condition" else values
+
 
 def _function(name: str, kind: str, run: Callable[[Members, Floats], Floats], each: bool = False) -> Grouped:
     if kind == "number":

@@ -39,7 +39,7 @@ def message(change: Change, told: Told | None = None) -> dict[str, Any]:
         "annotations": _annotations(change),
         "rule": change.rule.alert,
         "group": change.group,
-        "streams": [_stream(change.stream, values)],
+        "streams": _streams(change, values),
         "evidence": _evidence(values, told),
         "model": {"name": told.model, "digest": told.digest},
         "reason": change.reason,
@@ -50,9 +50,19 @@ def _annotations(change: Change) -> dict[str, str]:
     return {name: render(text, change.labels, change.values) for name, text in change.rule.annotations.items()}
 
 
-def _stream(name: str, values: Values) -> dict[str, Any]:
+def _streams(change: Change, values: Values) -> list[dict[str, Any]]:
+    """The stream itself; of the alert of a group, the members that drove it."""
+    if change.stream:
+        return [_stream(change.stream, 1.0, values)]
+    return [
+        _stream(name, round(share, 4), {key: _plain(value) for key, value in own.items()})
+        for name, share, own in change.members
+    ]
+
+
+def _stream(name: str, share: float, values: Values) -> dict[str, Any]:
     numbers = {key: values.get(key) for key in ("value", "expected", "low", "high", "score")}
-    return {"stream": name, "share": 1.0, "direction": _direction(values), **numbers}
+    return {"stream": name, "share": share, "direction": _direction(values), **numbers}
 
 
 def _direction(values: Values) -> str | None:

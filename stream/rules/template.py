@@ -11,7 +11,8 @@ from typing import Any
 
 from stream.rules.template_format import MOST_LETTERS, cleaned
 from stream.rules.template_lexer import TemplateError
-from stream.rules.template_parser import VARIABLES, Parser, Root, Run, Scope, Values
+from stream.rules.template_parser import VARIABLES, Parser
+from stream.rules.template_scope import Root, Run, Scope, Values
 
 __all__ = ["TemplateError", "check_template", "render"]
 

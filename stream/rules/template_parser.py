@@ -5,16 +5,30 @@ The language is Go's text/template without loops and named templates, which aler
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from stream.rules.columns import NUMBERS
 from stream.rules.pattern import PatternError, compiled
 from stream.rules.source import did_you_mean
 from stream.rules.template_format import cleaned, plain
-from stream.rules.template_functions import FUNCTIONS, LAZY, NOT_HERE, Function, truth
+from stream.rules.template_functions import FUNCTIONS, LAZY, NOT_HERE, Function
 from stream.rules.template_lexer import Action, Sign, TemplateError, cut, error_at, unquoted
+from stream.rules.template_scope import (
+    Root,
+    Run,
+    Scope,
+    Values,
+    assign,
+    choice,
+    declare,
+    in_turn,
+    lazy,
+    quiet,
+    shown,
+    writer,
+)
 
 MOST_DEPTH = 50
 ROOT = {"Labels": "labels", "Values": "values", "Value": "", "ExternalLabels": "labels", "ExternalURL": ""}
@@ -25,33 +39,6 @@ VARIABLES = {
 VALUES = (*NUMBERS, "fidelity", "streams", "left_out", "limit")  # the last three are those of heed's own alerts
 _CONSTANTS = {"true": True, "false": False, "nil": None}
 _LOOPS = ("range", "define", "template", "block", "break", "continue")
-
-
-@dataclass(slots=True)
-class Scope:
-    """What a template sees while it is filled in: ``dot``, variables (the newest last), and what is written so far."""
-
-    dot: Any
-    variables: list[tuple[str, Any]]
-    out: list[str] = field(default_factory=list)
-
-    def variable(self, name: str) -> Any:
-        return next(value for known, value in reversed(self.variables) if known == name)
-
-    def assign(self, name: str, value: Any) -> None:
-        i = next(i for i in reversed(range(len(self.variables))) if self.variables[i][0] == name)
-        self.variables[i] = (name, value)
-
-
-Run = Callable[[Scope], Any]
-
-
-class Values(dict[str, Any]):
-    """heed's own numbers and strings; what is absent is None."""
-
-
-class Root(dict[str, Any]):
-    """What ``.`` is outside of ``with``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +81,11 @@ class Parser:
                 break
             steps.append(self._statement(action, depth))
         del self._known[known:]
-        return _in_turn(steps), end
+        return in_turn(steps), end
 
     def _statement(self, action: Action, depth: int) -> Run:
         if action.signs is None:
-            return _writer(action.text)
+            return writer(action.text)
         word = _keyword(action)
         if word in ("if", "with"):
             return self._branch(action, action.signs[1:], word, depth + 1)
@@ -106,7 +93,7 @@ class Parser:
             raise self._error(action, f"`{word}` has no meaning in the texts of an alert")
         line = _Line(self, action, action.signs)
         part = line.pipeline()
-        return _quiet(part.run) if line.declares else _shown(part.run)
+        return quiet(part.run) if line.declares else shown(part.run)
 
     def _branch(self, action: Action, signs: Sequence[Sign], word: str, depth: int) -> Run:
         if depth > MOST_DEPTH:
@@ -120,7 +107,7 @@ class Parser:
             self._dot.pop()
         no = self._otherwise(action, end, depth)
         del self._known[known:]
-        return _choice(test.run, yes, no, word == "with")
+        return choice(test.run, yes, no, word == "with")
 
     def _otherwise(self, action: Action, end: Action | None, depth: int) -> Run:
         """What stands between ``else`` and ``end``."""
@@ -129,7 +116,7 @@ class Parser:
         signs = end.signs or ()
         if signs[0].text == "end":
             self._alone(end, 1)
-            return _in_turn([])
+            return in_turn([])
         if len(signs) > 1 and signs[1].text in ("if", "with"):
             return self._branch(end, signs[2:], signs[1].text, depth + 1)
         self._alone(end, 1)
@@ -191,9 +178,9 @@ class _Line:
         self._at, self.declares = 2, True
         part = _Line(self._parser, self._action, self._signs[2:]).pipeline()
         if sign.text == "=":
-            return Part(_assign(name.text, part.run))
+            return Part(assign(name.text, part.run))
         self._parser.declare(name.text, part.kind)
-        return Part(_declare(name.text, part.run), part.kind)
+        return Part(declare(name.text, part.run), part.kind)
 
     def _commands(self, depth: int) -> Part:
         """Commands with ``|`` between them; each gets what the one before gives as its last argument."""
@@ -305,7 +292,7 @@ class _Line:
         if name in LAZY:
             if not runs:
                 raise self._error(sign, f"`{name}` takes at least one argument")
-            return Part(_lazy(runs, LAZY[name]))
+            return Part(lazy(runs, LAZY[name]))
         function = FUNCTIONS.get(name)
         if function is None:
             hint = NOT_HERE.get(name) or _near(name, [*FUNCTIONS, *LAZY])
@@ -345,69 +332,3 @@ def _near(word: str, known: Iterable[str]) -> str:
 def _keyword(action: Action) -> str:
     """The word that an action begins with, "" where it begins otherwise."""
     return action.signs[0].text if action.signs and action.signs[0].kind == "word" else ""
-
-
-def _in_turn(steps: Sequence[Run]) -> Run:
-    def run(scope: Scope) -> None:
-        for step in steps:
-            step(scope)
-
-    return run
-
-
-def _writer(text: str) -> Run:
-    return lambda scope: scope.out.append(text)
-
-
-def _shown(value: Run) -> Run:
-    return lambda scope: scope.out.append(plain(value(scope)))
-
-
-def _quiet(value: Run) -> Run:
-    def run(scope: Scope) -> None:
-        value(scope)
-
-    return run
-
-
-def _declare(name: str, value: Run) -> Run:
-    def run(scope: Scope) -> Any:
-        scope.variables.append((name, found := value(scope)))
-        return found
-
-    return run
-
-
-def _assign(name: str, value: Run) -> Run:
-    def run(scope: Scope) -> Any:
-        scope.assign(name, found := value(scope))
-        return found
-
-    return run
-
-
-def _lazy(runs: Sequence[Run], go_on: bool) -> Run:
-    """``and`` and ``or``: arguments are looked at until one decides; that one is the result."""
-
-    def run(scope: Scope) -> Any:
-        value = None
-        for each in runs:
-            value = each(scope)
-            if truth(value) != go_on:
-                break
-        return value
-
-    return run
-
-
-def _choice(test: Run, yes: Run, no: Run, sets_dot: bool) -> Run:
-    def run(scope: Scope) -> None:
-        known, dot = len(scope.variables), scope.dot
-        value = test(scope)
-        if truth(value) and sets_dot:
-            scope.dot = value
-        (yes if truth(value) else no)(scope)
-        scope.dot = dot
-        del scope.variables[known:]
-
-    return run

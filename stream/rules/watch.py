@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from stream.rules.around import Ask
-from stream.rules.change import Change, Row, began_to_fire, restored, values_at
+from stream.rules.change import Change, Row, Values, began_to_fire, restored, values_at
 from stream.rules.columns import Bools, Names, Observed, Rows, Slots
 from stream.rules.expression import Expression, compile_expression
-from stream.rules.life import ACTIVE_AT, FIRING, FLAPPING, INACTIVE, LEFT_OUT, PENDING, STARTS_AT, Indices, Life, Spans
+from stream.rules.life import (
+    ACTIVE_AT,
+    FIRING,
+    FLAPPING,
+    INACTIVE,
+    LEFT_OUT,
+    MARKS,
+    PENDING,
+    STARTS_AT,
+    STATES,
+    Indices,
+    Life,
+    Spans,
+)
 from stream.rules.limited import Limited
 from stream.rules.policy import judged, out_of_range
 from stream.rules.rule import Rule
@@ -28,7 +42,7 @@ class Watch:
         self.clear = None if rule.clear_expr is None else compile_expression(rule.clear_expr.text)
         self.life = Life(rule.flapping.changes)
         self.told: dict[int, Change] = {}  # what fires, by slot
-        self.waiting = 0  # of what fired before a restart, streams that were not seen since
+        self.waiting = [0, 0]  # of what fired, and was left out, before a restart: streams that were not seen since
         self.limited = Limited()
         self.evaluations = 0  # rule x stream
         self.unknown = 0  # of these, neither true nor false
@@ -42,18 +56,27 @@ class Watch:
 
     def look(self, observed: Observed, rows: Rows, place: Indices) -> list[Change]:
         """Look at one step of streams; ``place`` tells where a slot stands among them, -1 = not there."""
-        rule, life = self.rule, self.life
+        rule = self.rule
         truth = judged(rule, self.expr, rows, observed)
+
+        def clear() -> Truth | None:
+            return None if self.clear is None else trusted(rule, self.clear.over(rows), observed)
+
+        return self._follow(observed, place, truth, decided(rule, truth, observed), clear)
+
+    def _follow(
+        self, observed: Observed, place: Indices, truth: Truth, filled: Truth, clear: Callable[[], Truth | None]
+    ) -> list[Change]:
+        """What the condition (``truth``), with what is made of the unknown (``filled``), does to the alerts."""
+        rule, life = self.rule, self.life
         known = int(np.count_nonzero(truth.true) + np.count_nonzero(truth.false))
         self.evaluations += len(observed.slots)
         self.evaluated = observed.end
         self.unknown += len(observed.slots) - known
-        filled = decided(rule, truth, observed)
         if not len(life) and not filled.true.any():
             return self._tell_limit(observed.ts) if self.limited.starts_at is not None else []
         at = self._open(filled.true, observed.slots, place)
-        clear = None if self.clear is None else trusted(rule, self.clear.over(rows), observed)
-        signs = life.signs(at, filled, clear, rule.count)
+        signs = life.signs(at, filled, clear(), rule.count)
         spans = self._spans(observed.step)
         ripe, ended = life.advance(observed.ts, signs, spans)
         changes = self._tell_ended(observed, at, ended, truth)
@@ -94,7 +117,7 @@ class Watch:
 
     def _within_limit(self, observed: Observed, at: Indices, ripe: Indices) -> Indices:
         """Of the rows that may fire, those for which there is room."""
-        room = self.rule.limit - len(self.told) - self.waiting
+        room = self.rule.limit - len(self.told) - self.waiting[0]
         if not self.rule.limit or len(ripe) <= room:
             return ripe
         order = self._in_order(observed, at, ripe)
@@ -111,7 +134,8 @@ class Watch:
         return rows[np.lexsort((names, -height, self.life.times[ACTIVE_AT, rows]))]
 
     def _tell_limit(self, ts: int) -> list[Change]:
-        return self.limited.look(self.rule, ts, int(np.count_nonzero(self.life.marks[LEFT_OUT])))
+        left_out = int(np.count_nonzero(self.life.marks[LEFT_OUT])) + self.waiting[1]
+        return self.limited.look(self.rule, ts, left_out)
 
     def _tell_ended(self, observed: Observed, at: Indices, ended: Indices, truth: Truth) -> list[Change]:
         if not len(ended):
@@ -141,15 +165,23 @@ class Watch:
                 reason = "out_of_range"
             if self.life.marks[FLAPPING, row]:
                 reason = "flapping"
-            active_at, starts_at = int(times[ACTIVE_AT, row]), int(times[STARTS_AT, row])
-            change = began_to_fire(self.rule, slot, self._names, active_at, starts_at, values, reason)
+            own = int(times[ACTIVE_AT, row]), int(times[STARTS_AT, row])
+            change = self._begin(slot, place, own, values, reason)
             self.told[slot] = change
             changes.append(change)
         return changes
 
+    def _begin(self, slot: int, place: int, times: tuple[int, int], values: Values, reason: str) -> Change:
+        """The alert that begins at a row of the observed; ``times`` are active_at and starts_at."""
+        return began_to_fire(self.rule, slot, self._names, *times, values, reason)
+
+    def _gone(self, slots: Slots) -> Slots:
+        """What has no alert any more when these streams are gone."""
+        return slots
+
     def forget(self, slots: Slots, ts: int, reason: str) -> list[Change]:
         """Streams are gone: what fires of them is resolved, and nothing of them is known any more."""
-        rows = np.isin(self.life.slot, slots)
+        rows = np.isin(self.life.slot, self._gone(slots))
         fired = sorted(self.life.slot[rows & (self.life.state == FIRING)].tolist())
         changes = [self.told.pop(slot).resolved(ts, reason) for slot in fired]
         self.life.drop(rows)
@@ -202,6 +234,11 @@ class Watch:
     def fits(self, row: Row) -> bool:
         """Whether a row of a snapshot is of this very rule; those of older versions do not tell."""
         return bool(row.get("content", self.content) == self.content)
+
+    def await_row(self, row: Row, rows: int = 1) -> None:
+        """A row of a snapshot waits for its stream, or does no longer (``rows`` is -1)."""
+        self.waiting[0] += rows * (row["state"] == STATES[FIRING])
+        self.waiting[1] += rows * bool(row.get(MARKS[LEFT_OUT]))
 
     def put(self, slot: int, row: Row) -> None:
         """Take up one row again."""

@@ -6,6 +6,7 @@ from stream.settings.findings import findings, rule_paths
 from stream.settings.load import config_files, from_mapping, load, load_text
 from stream.settings.outputs import (
     RECEIVER,
+    Branch,
     ConsoleSink,
     JsonlSink,
     KafkaSink,
@@ -51,6 +52,7 @@ __all__ = [
     "RECEIVER",
     "Alertmanager",
     "Apprise",
+    "Branch",
     "Budget",
     "ConfigError",
     "ConsoleSink",

@@ -148,7 +148,7 @@ class TimeInterval(Section):
     """A name for times: the night, the week-end, the month's end."""
 
     name: Text
-    """Name that `closed` and the `active_time_intervals` of rules use."""
+    """Name that `closed`, routes and the `active_time_intervals` of rules use."""
     time_intervals: tuple[Span, ...] = Field(min_length=1)
     """Spans; a time lies in the interval where it lies in any of them."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stream.config_text import ConfigError, Problem
 from stream.durations import format_duration
+from stream.settings.outputs import Branch, Route
 from stream.settings.quantities import format_size, split_address
 from stream.settings.root import Settings
 from stream.settings.streams import DEFAULT_STEP, StreamEntry, blind_kept
@@ -25,7 +26,7 @@ def findings(settings: Settings) -> list[str]:
         *_times(settings),
         *_memory(settings),
         *_unused(settings),
-        *_untold(settings),
+        *_too_often(settings),
         *_classes(settings),
         *_open_door(settings),
     ]
@@ -96,19 +97,30 @@ def _memory(settings: Settings) -> Iterator[str]:
 
 
 def _unused(settings: Settings) -> Iterator[str]:
-    closed = {entry.closed for entry in settings.streams}
+    routes: list[Route | Branch] = [settings.route, *settings.route.routes]
+    used = {entry.closed for entry in settings.streams}
+    used |= {name for route in routes for name in (*route.mute_time_intervals, *route.active_time_intervals)}
     for i, interval in enumerate(settings.time_intervals):
-        if interval.name not in closed:
+        if interval.name not in used:
             yield f"time_intervals[{i}]: nothing uses {interval.name}"
-    told = settings.route.receiver or (settings.receivers[0].name if settings.receivers else "")
+    first = settings.receivers[0].name if settings.receivers else ""
+    told = {route.receiver for route in routes if route.receiver}
+    told |= set() if settings.route.receiver else {first}
     for i, receiver in enumerate(settings.receivers):
-        if receiver.name != told:
-            yield f"receivers[{i}]: {receiver.name} is never told, route.receiver is {told}"
+        if receiver.name not in told:
+            yield f"receivers[{i}]: {receiver.name} is never told, no route names it"
 
 
-def _untold(settings: Settings) -> Iterator[str]:
-    if settings.receivers:
-        yield "receivers: not told in this version, which sends every alert change to the sinks only"
+def _too_often(settings: Settings) -> Iterator[str]:
+    top = settings.route
+    places: list[tuple[str, Route | Branch]] = [
+        ("route", top),
+        *((f"route.routes[{i}]", each) for i, each in enumerate(top.routes)),
+    ]
+    for place, route in places:
+        repeat, least = route.repeat_interval or top.repeat_interval, route.group_interval or top.group_interval
+        if repeat < least:
+            yield f"{place}.repeat_interval: shorter than group_interval, and no telling comes sooner than that"
 
 
 def _classes(settings: Settings) -> Iterator[str]:
@@ -120,7 +132,7 @@ def _classes(settings: Settings) -> Iterator[str]:
 def _open_door(settings: Settings) -> Iterator[str]:
     listen = settings.server.listen
     if listen != "none" and split_address(listen)[0] not in ("127.0.0.1", "::1", "localhost"):
-        yield f"server.listen: {listen} may be reached from other machines, and there is no log-in"
+        yield f"server.listen: {listen} may be reached from other machines, and alerts silenced: there is no log-in"
 
 
 def rule_paths(settings: Settings, folder: Path) -> list[Path]:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from stream.settings.quantities import Duration, Section, Size, Text, Whole, by_default, refused
+from stream.notify.matcher import MatcherError, read_matchers
+from stream.settings.quantities import (
+    Duration,
+    DurationOrZero,
+    Section,
+    Size,
+    Text,
+    TextOrList,
+    Whole,
+    by_default,
+    refused,
+)
 from stream.settings.receivers import Alertmanager, Apprise, Email, Exec, Webhook
 from stream.settings.secrets import with_files_read
 from stream.settings.sources import Client, KafkaSource, Source
@@ -62,7 +73,7 @@ class Receiver(Section):
     """Someone to tell of incidents, by one or several ways."""
 
     name: Text
-    """Name that `route.receiver` uses."""
+    """Name that routes use."""
     alertmanager: Alertmanager | None = None
     """Prometheus Alertmanager, or all of a cluster."""
     webhook: Webhook | None = None
@@ -75,6 +86,8 @@ class Receiver(Section):
     """Chats, pagers and whatever else apprise knows."""
     max_alerts: Whole = Field(default=1000, ge=0, le=100_000)
     """Most alerts in one notification, 0 = all; how many more there are is told. Alertmanager gets all."""
+    send_resolved: bool = True
+    """Whether to tell that alerts are over. Alertmanager is always told."""
     resend_delay: Duration = by_default("1m")
     """How often an Alertmanager gets the alerts that fire again; it forgets what it does not hear of."""
 
@@ -100,19 +113,77 @@ def ways(receiver: Receiver) -> dict[str, str]:
     return {kind: base if len(kinds) == 1 else f"{base}/{kind}" for kind in kinds}
 
 
+def _matchers(texts: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        read_matchers(texts)
+    except MatcherError as error:
+        raise refused(str(error)) from None
+    return texts
+
+
+def _group_by(labels: tuple[str, ...]) -> tuple[str, ...]:
+    if "..." in labels and len(labels) > 1:
+        raise refused('"..." stands for every label, and then stands alone')
+    return labels
+
+
+Matchers = Annotated[TextOrList, AfterValidator(_matchers)]
+GroupBy = Annotated[tuple[Text, ...], AfterValidator(_group_by)]
+
+
+class Branch(Section):
+    """A route for some alerts; what it does not say, it has of the route above."""
+
+    matchers: Matchers
+    """What the labels have to be, in Alertmanager's syntax, like `severity="page"`; all must hold."""
+    receiver: Text | None = None
+    """Who is told."""
+    continue_: bool = Field(default=False, alias="continue")
+    """Whether the routes after this one are looked at too."""
+    group_by: GroupBy | None = None
+    """Labels that alerts told together share; `[...]` = all, so that each is told alone."""
+    group_wait: DurationOrZero | None = None
+    """How long the first telling waits for more alerts."""
+    group_interval: Duration | None = None
+    """Least time between two tellings."""
+    repeat_interval: Duration | None = None
+    """After which what goes on is told again."""
+    mute_time_intervals: tuple[Text, ...] = ()
+    """Names of times at which nobody is told."""
+    active_time_intervals: tuple[Text, ...] = ()
+    """Names of times outside of which nobody is told."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_level(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "routes" in data:
+            raise refused(
+                "routes have one level here; a tree of them belongs to Alertmanager, to which a receiver can pass on "
+                "all alerts",
+                "routes",
+            )
+        return data
+
+
 class Route(Section):
     """Who is told of incidents, how they are gathered and how often they are repeated."""
 
     receiver: Text | None = None
-    """Who is told; by default the first receiver."""
-    group_by: tuple[Text, ...] = ("alertname", "group")
-    """Labels that alerts of one incident share."""
-    group_wait: Duration = by_default("5s")
-    """How long an incident waits for more alerts before it is told first."""
+    """Who is told of what no route takes; by default the first receiver."""
+    group_by: GroupBy = ("alertname", "group")
+    """Labels that alerts told together share; `[...]` = all, so that each is told alone."""
+    group_wait: DurationOrZero = by_default("5s")
+    """How long the first telling waits for more alerts."""
     group_interval: Duration = by_default("1m")
-    """Least time between two tellings of an incident that changed."""
+    """Least time between two tellings of alerts that changed."""
     repeat_interval: Duration = by_default("4h")
-    """After which an incident that goes on is told again."""
+    """After which what goes on is told again."""
+    mute_time_intervals: tuple[Text, ...] = ()
+    """Names of times at which nobody is told; not inherited by `routes`."""
+    active_time_intervals: tuple[Text, ...] = ()
+    """Names of times outside of which nobody is told; not inherited by `routes`."""
+    routes: tuple[Branch, ...] = ()
+    """Others for some alerts: the first that matches, and those after it where it says `continue`."""
 
 
 def sink_client(sink: KafkaSink, sources: tuple[Source, ...]) -> dict[str, str]:

@@ -139,6 +139,8 @@ def _example(node: Mapping[str, Any], key: str) -> str:
     examples = {"path": "readings.jsonl", "topic": "heed.alerts", "match": '"press*/vibration"', "name": "oncall",
                 "url": '"http://127.0.0.1:9093"', "client": '{bootstrap.servers: "127.0.0.1:9092"}',
                 "start_time": '"22:00"', "end_time": '"24:00"', "sources": "[{type: stdin}]",
+                "to": "oncall@example.org", "from": "heed@example.org", "smarthost": '"mail.example.org:587"',
+                "command": "[/usr/local/bin/on-alert]", "username": "heed",
                 "time_intervals": '[{weekdays: ["saturday", "sunday"]}]'}  # fmt: skip
     return f", like {key}: {examples[key]}" if key in examples else ""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from stream.settings.calendar import TimeInterval
-from stream.settings.outputs import ConsoleSink, KafkaSink, Receiver, Route, Sink
+from stream.settings.outputs import Branch, ConsoleSink, KafkaSink, Receiver, Route, Sink
 from stream.settings.quantities import (
     Address,
     Duration,
@@ -17,6 +18,7 @@ from stream.settings.quantities import (
     Share,
     Size,
     Text,
+    Url,
     Whole,
     by_default,
     refused,
@@ -125,6 +127,8 @@ class Server(Section):
 
     listen: Address = "127.0.0.1:8321"
     """Host and port, or `none`; there is no log-in, so think before opening it to others."""
+    external_url: Url | None = None
+    """Where people find the page, told in notifications; by default the address that is listened on."""
 
 
 class Logging(Section):
@@ -197,10 +201,20 @@ def _unknown_names(settings: Settings) -> list[tuple[Place, str]]:
         for i, entry in enumerate(settings.streams)
         if entry.closed and entry.closed not in intervals
     ]
-    name = settings.route.receiver
-    if name and name not in receivers:
-        found.append((("route", "receiver"), _nobody("receiver", name, receivers, "receivers")))
-    return found
+    return found + list(_unknown_in_routes(settings, intervals, receivers))
+
+
+def _unknown_in_routes(settings: Settings, intervals: list[str], receivers: list[str]) -> Iterator[tuple[Place, str]]:
+    route = settings.route
+    all_routes: list[tuple[Place, Route | Branch]] = [(("route",), route)]
+    all_routes += [(("route", "routes", i), branch) for i, branch in enumerate(route.routes)]
+    for place, each in all_routes:
+        if each.receiver and each.receiver not in receivers:
+            yield (*place, "receiver"), _nobody("receiver", each.receiver, receivers, "receivers")
+        for key in ("mute_time_intervals", "active_time_intervals"):
+            for i, name in enumerate(getattr(each, key)):
+                if name not in intervals:
+                    yield (*place, key, i), _nobody("time interval", name, intervals, "time_intervals")
 
 
 def _nobody(what: str, name: str, names: list[str], where: str) -> str:

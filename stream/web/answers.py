@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from stream.ledger import FULL, LITE, OUTCOMES, SENTINEL, SHED, Counts
+from stream.notify.notifier import Suppressed
 from stream.rules.message import rfc3339
 from stream.web.ranking import Slots, first, matching
 from stream.web.snapshot import SECOND, Moment, Row, Snapshot, Streams
@@ -33,6 +34,8 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
             "unseen_max": figures.unseen_max_seconds,
             "streams": figures.streams,
             "alerts_firing": len(snapshot.alerts),
+            "alerts_suppressed": len(snapshot.suppressed),
+            "silences_active": sum(each["status"]["state"] == "active" for each in snapshot.silences),
             "incidents_open": snapshot.incidents_open,
             "guarantee_violations": figures.guarantee_violations,
         },
@@ -53,8 +56,9 @@ def history(moments: Sequence[Moment]) -> dict[str, Any]:
 def alerts(snapshot: Snapshot, limit: int = ALERTS) -> dict[str, Any]:
     """The alerts that fire, and the last that changed, in Prometheus' shape with the message's own keys beside it."""
     return {
-        "alerts": [_alert(message) for message in snapshot.alerts[:limit]],
+        "alerts": [_alert(message) | _telling(snapshot, message) for message in snapshot.alerts[:limit]],
         "total": len(snapshot.alerts),
+        "suppressed": len(snapshot.suppressed),
         "recent": [_alert(message) for message in snapshot.recent],
     }
 
@@ -70,11 +74,24 @@ def _alert(message: Row) -> dict[str, Any]:
     }
 
 
+def _telling(snapshot: Snapshot, message: Row) -> dict[str, Any]:
+    """Whether people are told of an alert; in Alertmanager's words."""
+    why = snapshot.suppressed.get(str(message.get("fingerprint")))
+    state = "active" if why is None else "suppressed"
+    why = why or Suppressed()
+    return {"notification": {"state": state, "silencedBy": why.silenced_by, "mutedBy": why.muted_by}}
+
+
 def streams(
-    snapshot: Snapshot, limit: int = ROWS, sort: str = "score", group: str | None = None, q: str | None = None
+    snapshot: Snapshot,
+    limit: int = ROWS,
+    sort: str = "score",
+    group: str | None = None,
+    q: str | None = None,
+    stream: str | None = None,
 ) -> dict[str, Any]:
     """The first streams by a column, and how many there are to choose from."""
-    found = matching(snapshot.streams, group, q)
+    found = matching(snapshot.streams, group, q, stream)
     return {"streams": _rows(snapshot.streams, first(snapshot.streams, found, sort, limit)), "total": found.size}
 
 

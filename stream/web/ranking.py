@@ -14,9 +14,11 @@ SORTS = ("score", "weight", "age", "name")  # numbers from the largest, names fr
 Slots = npt.NDArray[np.intp]
 
 
-def matching(streams: Streams, group: str | None = None, q: str | None = None) -> Slots:
-    """Slots in use, of ``group`` alone and with ``q`` in their name (upper and lower case are the same)."""
+def matching(streams: Streams, group: str | None = None, q: str | None = None, stream: str | None = None) -> Slots:
+    """Slots in use: of ``group`` alone, with ``q`` in their name (upper and lower case are the same), of ``stream``."""
     found: Iterable[int] = range(len(streams))
+    if stream:
+        found = [slot for slot in found if streams.names[slot] == stream]
     if "" in streams.names:
         found = [slot for slot in found if streams.names[slot]]
     if group is not None:

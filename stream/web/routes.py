@@ -1,4 +1,4 @@
-"""Which address answers what; nothing here changes anything, but for /-/reload where it is allowed."""
+"""Which address answers what; all is read-only but silences, and /-/reload where it is allowed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from stream.notify.desk import Desk
+from stream.notify.silence import SilenceError
 from stream.telemetry import CONTENT_TYPE, Telemetry
 from stream.web import answers
 from stream.web.body import encode
@@ -23,20 +25,23 @@ from stream.web.query import QueryError, Read, asked, one_of, rows, yes_or_no
 from stream.web.ranking import SORTS
 from stream.web.reloading import Reload, reloading
 from stream.web.rule_answer import rules
+from stream.web.silencing import silencing
 from stream.web.snapshot import Board
 
 PAGE = {"index.html": "text/html", "heed.css": "text/css", "heed.js": "text/javascript", "chart.js": "text/javascript",
         "format.js": "text/javascript", "icon.svg": "image/svg+xml"}  # fmt: skip
-_KINDS = {400: "bad_data", 404: "not_found", 405: "method_not_allowed", 500: "internal"}
+_KINDS = {400: "bad_data", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 409: "conflict",
+          500: "internal", 503: "unavailable"}  # fmt: skip
 Answer = Callable[[Request], Awaitable[Response]]
 
 
-def application(board: Board, reload: Reload | None = None) -> ASGIApp:
-    """Everything that is served, over what stands on ``board``; ``reload`` None = nobody may ask for it here."""
+def application(board: Board, desk: Desk | None = None, reload: Reload | None = None) -> ASGIApp:
+    """Everything that is served, over what stands on ``board``; requests go to ``desk`` (to silence) and ``reload``."""
     app = Starlette(
-        routes=[*_page(), *_probes(board), reloading(reload), *_api(board)],
+        routes=[*_page(), *_probes(board), reloading(reload), *_api(board), *silencing(board, desk, _json)],
         middleware=[Middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)],
-        exception_handlers={HTTPException: _refused, QueryError: _not_understood, Exception: _failed},
+        exception_handlers=dict.fromkeys((QueryError, SilenceError), _not_understood)
+        | {HTTPException: _refused, Exception: _failed},
     )
     app.router.redirect_slashes = False
     return guarded(app)
@@ -82,7 +87,7 @@ def _api(board: Board) -> list[Route]:
         _says("history", lambda: answers.history(board.history()), {}),
         _says("alerts", lambda **how: answers.alerts(board.latest(), **how), {"limit": rows}),
         _says("streams", lambda **how: answers.streams(board.latest(), **how),
-              {"limit": rows, "sort": one_of(*SORTS), "group": str, "q": str}),
+              {"limit": rows, "sort": one_of(*SORTS), "group": str, "q": str, "stream": str}),
         _says("rules", lambda **how: rules(board.latest(), **how),
               {"type": one_of("alert", "record"), "exclude_alerts": yes_or_no}),
         _says("coverage", lambda **how: answers.coverage(board.latest(), **how), {"limit": rows, "group": str}),
@@ -111,8 +116,8 @@ def _problem(code: int, what: str, headers: Mapping[str, str] | None = None) -> 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     where = request.scope["path"]
-    told = {404: f"nothing is at {where}", 405: f"{where} does not take {request.method}"}
-    return _problem(error.status_code, told.get(error.status_code, error.detail), error.headers)
+    told = {"Not Found": f"nothing is at {where}", "Method Not Allowed": f"{where} does not take {request.method}"}
+    return _problem(error.status_code, told.get(error.detail, error.detail), error.headers)
 
 
 async def _not_understood(_: Request, error: Exception) -> Response:

@@ -9,6 +9,7 @@ import threading
 import uvicorn
 from starlette.types import ASGIApp
 
+from stream.notify.desk import Desk
 from stream.web.routes import application
 from stream.web.snapshot import Board
 
@@ -23,12 +24,14 @@ class WebError(Exception):
 class WebServer:
     """Serves what stands on ``board``, or another application, at ``host`` ("" = every interface) and ``port``.
 
-    Port 0 = any that is free.
+    Port 0 = any that is free. Requests to silence alerts are left on ``desk``; without one they are refused.
     """
 
-    def __init__(self, board: Board | ASGIApp, host: str = "127.0.0.1", port: int = 8321) -> None:
+    def __init__(
+        self, board: Board | ASGIApp, host: str = "127.0.0.1", port: int = 8321, desk: Desk | None = None
+    ) -> None:
         self._host, self._port = host, port
-        self._server = uvicorn.Server(_config(application(board) if isinstance(board, Board) else board))
+        self._server = uvicorn.Server(_config(application(board, desk) if isinstance(board, Board) else board))
         self._socket: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 

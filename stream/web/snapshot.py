@@ -10,6 +10,7 @@ import numpy as np
 
 from connectors.batch import Floats, Times
 from models.contract import F32
+from stream.notify.notifier import Suppressed
 from stream.rules.standing import Standing
 from stream.telemetry import Figures
 from stream.verdict import Codes
@@ -55,6 +56,8 @@ class Snapshot:
     summary: Row = field(default_factory=dict)  # the summary JSON so far; its lag is that of the last minute
     alerts: tuple[Row, ...] = ()  # alert messages that fire now
     recent: tuple[Row, ...] = ()  # the last alert messages, firing and resolved, newest first
+    suppressed: Mapping[str, Suppressed] = field(default_factory=dict)  # by fingerprint, who is kept back and why
+    silences: tuple[Row, ...] = ()  # as the interface tells them
     incidents_open: int = 0
     lag_now: float = 0.0  # s
     budget_seconds: float = 0.0  # lag allowed

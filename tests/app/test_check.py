@@ -86,6 +86,25 @@ def test_brokers_are_called_and_files_looked_for(tmp_path: Path, capsys: pytest.
     assert {each["about"] for each in found(capsys) if each["level"] == "failed"} == {"source kafka"}
 
 
+def test_receivers_are_called_and_programs_looked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as up:
+        there = f"127.0.0.1:{up.getsockname()[1]}"
+        receivers = [
+            {"name": "am", "alertmanager": {"url": [f"http://{there}", "http://127.0.0.1:1"]}},
+            {"name": "mail", "email": {"to": "a@b", "from": "c@d", "smarthost": there}},
+            {"name": "web", "webhook": {"url": f"http://{there}/x"}, "exec": {"command": ["/nowhere/at-all"]}},
+        ]
+        assert check(config(tmp_path, receivers=receivers), ("model.name=none",), "json") == 1
+    told = [each for each in found(capsys) if each["about"].startswith("receiver")]
+    assert [(each["about"], each["level"]) for each in told] == [
+        ("receiver/am", "ok"),
+        ("receiver/am", "failed"),
+        ("receiver/mail", "ok"),
+        ("receiver/web/webhook", "ok"),
+        ("receiver/web/exec", "failed"),
+    ]
+
+
 @pytest.mark.kafka
 def test_a_broker_and_its_topics_are_asked_for(
     kafka: str, topic: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import pytest
+from listening import eventually, notification
+from tenacity import RetryCallState, Retrying
 
 from connectors import outbox as outbox_module
 from connectors.outbox import Outbox
@@ -39,14 +41,6 @@ def counted(box: Outbox, name: str = "sink") -> tuple[int, int, int]:
     """Delivered, failed tries, waiting."""
     found = box.counts()[name]
     return found.delivered, sum(found.failed.values()), found.waiting
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    for _ in range(500):
-        if holds():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 @pytest.fixture(autouse=True)
@@ -185,3 +179,129 @@ def test_closing_twice_is_harmless_and_says_the_same() -> None:
     assert not box.close(0.02)
     assert not box.close(0.02)
     assert Outbox({}).close()
+
+
+# --- what an error says of another try
+
+
+def raising(*errors: SinkError | None) -> Callable[[list[int]], None]:
+    left = iter(errors)
+
+    def trouble(numbers: list[int]) -> None:
+        error = next(left, None)
+        if error is not None:
+            raise error
+
+    return trouble
+
+
+def test_what_got_through_before_a_failure_is_not_sent_again() -> None:
+    sink = Listening(trouble=raising(SinkError("half way", sent=3)))
+    box = Outbox({"sink": sink})
+    box.put(messages("sink", range(5)))
+    assert box.close()
+    assert sink.got == [3, 4]
+    assert sorted(box.take_sent()) == list(range(5))
+
+
+def test_a_message_that_is_not_wanted_is_given_up_and_holds_back_none() -> None:
+    def trouble(numbers: list[int]) -> None:
+        if bad := [n for n in numbers if n in (7, 13)]:
+            raise SinkError(f"{bad[0]} is odd", "refused", tries=1)
+
+    sink = Listening(trouble=trouble)
+    box = Outbox({"sink": sink})
+    box.put(messages("sink", range(20)))
+    assert box.close()
+    assert sorted(sink.got) == [n for n in range(20) if n not in (7, 13)]
+    assert sink.got == sorted(sink.got)
+    assert box.take_dead() == [(7, "sink", "7 is odd"), (13, "sink", "13 is odd")]
+    assert box.take_dead() == []
+    found = box.counts()["sink"]
+    assert (found.delivered, found.dead, found.waiting) == (18, 2, 0)
+    assert found.failed["refused"] >= 2
+
+
+def test_a_failure_that_may_pass_gets_so_many_tries_and_no_more() -> None:
+    sink = Listening(trouble=raising(*[SinkError("who are you", "auth", tries=4)] * 4))
+    box = Outbox({"sink": sink})
+    box.put(messages("sink", [1]))
+    assert eventually(lambda: box.counts()["sink"].dead == 1)
+    box.put(messages("sink", [2]))
+    assert box.close()
+    assert sink.got == [2]
+    assert box.counts()["sink"].failed == {"auth": 4}
+
+
+def test_who_asks_for_time_gets_it() -> None:
+    sink = Listening(trouble=raising(SinkError("later", "rate_limited", wait_s=0.4)))
+    box = Outbox({"sink": sink})
+    began = time.monotonic()
+    box.put(messages("sink", [1]))
+    assert eventually(lambda: sink.got == [1])
+    assert 0.4 <= time.monotonic() - began < 5
+    assert box.close()
+
+
+def test_pauses_grow_to_a_bound_and_are_the_same_for_the_same_seed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outbox_module, "FIRST_PAUSE_S", 0.25)
+    monkeypatch.setattr(outbox_module, "LONGEST_PAUSE_S", 30.0)
+
+    def pauses(seed: int) -> list[float]:
+        pause, state = outbox_module._Pause(seed), RetryCallState(Retrying(), None, (), {})
+        found = []
+        for number in range(1, 13):
+            state.attempt_number = number
+            found.append(pause(state))
+        return found
+
+    first = pauses(1)
+    assert first == pauses(1) != pauses(2)
+    bounds = [min(0.25 * 2**n, 30.0) for n in range(12)]
+    assert all(bound / 2 <= each <= bound for each, bound in zip(first, bounds, strict=True))
+
+
+def test_closing_does_not_wait_for_who_asked_for_an_hour() -> None:
+    sink = Listening(trouble=raising(*[SinkError("later", wait_s=3600)] * 9))
+    box = Outbox({"sink": sink})
+    box.put(messages("sink", [1]))
+    assert eventually(lambda: sink.tries == 1)
+    began = time.monotonic()
+    assert not box.close(0.05)
+    assert time.monotonic() - began < 2
+    time.sleep(0.1)
+    assert sink.tries == 1, "nothing is tried after the end"
+
+
+def test_it_is_known_since_when_the_oldest_waits() -> None:
+    stuck = threading.Event()
+    box = Outbox({"sink": Listening(trouble=lambda numbers: stuck.wait(20) and None)})
+    box.put([Letter(1, "sink", {"n": 1}, 111), Letter(2, "sink", {"n": 2}, 222)])
+    assert eventually(lambda: box.counts()["sink"].oldest == 111)
+    stuck.set()
+    assert eventually(lambda: box.counts()["sink"].waiting == 0)
+    assert eventually(lambda: box.counts()["sink"].oldest == 0)
+    assert box.close()
+
+
+def test_of_what_waits_for_people_the_newest_of_each_incident_is_sent_and_all_counts_as_sent() -> None:
+    class Keeping(Listening):
+        def send(self, found: Sequence[Mapping[str, object]]) -> None:
+            self._trouble([])
+            self.kept = [*getattr(self, "kept", []), *found]
+
+    gate = threading.Event()
+    sink = Keeping(trouble=lambda numbers: gate.wait(20) and None)
+    box = Outbox({"sink": sink}, merging=["sink"])
+    box.put([Letter(0, "sink", notification(0))])
+    time.sleep(0.1)  # the first is on its way
+    for n in range(1, 31):
+        box.put([Letter(n, "sink", {**notification(n % 3, "resolved" if n > 27 else "firing"), "n": n})])
+    gate.set()
+    assert box.close()
+    assert [each.get("n") for each in sink.kept] == [None, 1, 2, 3, 28, 29, 30]
+    assert sorted(box.take_sent()) == list(range(31))
+    found = box.counts()["sink"]
+    assert (found.delivered, found.merged, found.waiting) == (7, 24, 0)

@@ -12,15 +12,18 @@ from typing import Any
 
 import pytest
 import trustme
-from listening import Answer, MailServer, WebServer, free_port, notification
+from listening import Answer, MailServer, WebServer, eventually, free_port, notification
 
 from connectors import http_post
+from connectors import outbox as outbox_module
 from connectors.alertmanager import AlertmanagerSink
 from connectors.apprise_sink import AppriseSink
 from connectors.command import CommandSink
 from connectors.http_post import HttpOptions, HttpPoster, basic, retry_after
 from connectors.mail import MailOptions, MailSink
 from connectors.notification import text, title
+from connectors.outbox import Outbox
+from connectors.shelf import Letter
 from connectors.sink import SinkError
 from connectors.tls import Tls
 from connectors.webhook import WebhookSink
@@ -246,8 +249,14 @@ def test_it_is_known_which_messages_went_through_before_one_failed(web: WebServe
 def test_every_member_of_a_cluster_is_told_and_one_is_enough(web: WebServer) -> None:
     other, away = WebServer(), f"http://127.0.0.1:{free_port()}"
     try:
-        alertmanager(web.url, away, other.url).send([notification()])
+        box = Outbox({"am": (sink := alertmanager(web.url, away, other.url))})
+        box.put([Letter(1, "am", notification())])
+        assert eventually(lambda: box.counts()["am"].delivered == 1)
         assert len(web.posts) == len(other.posts) == 1
+        assert box.problems() == {"am": sink.complaint}
+        assert away in sink.complaint
+        assert sink.complaint.endswith("the others took it")
+        assert box.close()
         web.script, other.script = [Answer(400)], [Answer(400)]
         error = refused(lambda: alertmanager(web.url, away, other.url).send([notification()]))
         assert error.tries is None, "one of them may still take it"
@@ -327,6 +336,19 @@ def test_mail_goes_over_tls_and_after_a_log_in(authority: tuple[trustme.CA, str]
         assert (error.reason, error.tries) == ("auth", 8)
         mail(server, password=lambda: "right", **how).send([notification()])
         assert refused(lambda: mail(server, require_tls=True).send([notification()])).reason == "unreachable"
+    finally:
+        server.close()
+    assert server.encrypted == [True]
+
+
+def test_on_its_own_port_tls_is_spoken_from_the_start(
+    authority: tuple[trustme.CA, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = MailServer(at_once=server_tls(authority[0]))
+    monkeypatch.setattr("connectors.mail.SMTPS_PORT", server.port)
+    try:
+        mail(server, require_tls=True, tls=Tls(authority[1])).send([notification()])
+        assert refused(lambda: mail(server).send([notification()])).reason == "unreachable"
     finally:
         server.close()
     assert server.encrypted == [True]
@@ -457,3 +479,43 @@ def test_a_resolved_alert_says_from_when_until_when() -> None:
     told = text(notification(0, "resolved"))
     assert "since 2026-03-01T12:00:00Z" in told
     assert "until 2026-03-01T12:05:00Z" in told
+
+
+# --- through the outbox
+
+
+def test_a_receiver_that_stumbles_is_told_everything_once_and_not_sooner_than_it_asked(
+    web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "FIRST_PAUSE_S", 0.01)
+    web.script = [Answer(500), Answer(429, {"Retry-After": "1"}), Answer(503), Answer(wait_s=1.0)]
+    web.unwanted = lambda found: found["groupLabels"]["group"] == "incident1"
+    box = Outbox({"hook": webhook(web.url, timeout_s=0.5)})
+    began = time.monotonic()
+    box.put([Letter(n, "hook", notification(n)) for n in range(4)])
+    assert eventually(lambda: box.counts()["hook"].waiting == 0)
+    assert time.monotonic() - began >= 1.0
+    assert box.close()
+    told = [each["groupLabels"]["group"] for each in web.told]
+    assert told[:5] == ["incident0"] * 5, "four that failed, and the one that was taken"
+    assert told[-2:] == ["incident2", "incident3"]
+    assert set(told[5:-2]) == {"incident1"}
+    assert [(number, why.partition(" answered ")[2]) for number, _, why in box.take_dead()] == [(1, "400: {}")]
+    found = box.counts()["hook"]
+    assert (found.delivered, found.dead) == (3, 1)
+    assert {why: n for why, n in found.failed.items() if why != "refused"} == {
+        "server_error": 2, "rate_limited": 1, "timeout": 1,
+    }  # fmt: skip
+
+
+def test_a_slow_receiver_delays_no_other(web: WebServer) -> None:
+    other = WebServer()
+    web.script = [Answer(wait_s=2.0)]
+    box = Outbox({"slow": webhook(web.url), "quick": webhook(other.url)})
+    began = time.monotonic()
+    box.put([Letter(n, name, notification(n)) for n in range(20) for name in ("slow", "quick")])
+    assert eventually(lambda: len(other.posts) == 20)
+    assert time.monotonic() - began < 1.5
+    assert box.close()
+    assert len(web.posts) == 20
+    other.close()

@@ -21,7 +21,7 @@ from connectors.clock import WallClock
 from connectors.codec import JsonCodec
 from connectors.file import FileSource
 from connectors.kafka_sink import KafkaSink
-from connectors.kafka_source import KafkaSource
+from connectors.kafka_source import KafkaSource, Library
 from connectors.source import Merged
 
 pytestmark = pytest.mark.kafka
@@ -41,6 +41,7 @@ NEED_AN_END = {  # a topic has none
 }
 OF_SOURCES = [check for check in checks(sources) if check not in NEED_AN_END]
 OF_SINKS = checks(sinks)
+LIBRARIES = pytest.mark.parametrize("library", ["kafka-python", "confluent"])
 
 
 def client(servers: str, **more: object) -> dict[str, object]:
@@ -57,11 +58,12 @@ def fill(servers: str, topic: str, lines: list[bytes]) -> None:
     producer.close()
 
 
-def source_on(servers: str, topic: str) -> sources.Case:
+def source_on(servers: str, topic: str, library: Library = "kafka-python") -> sources.Case:
     """All that is in a topic, a few records a poll."""
     streams, partitions, clock = StreamTable(), PartitionTable(), WallClock()
     codec = JsonCodec(None, "s", None, streams)
-    source = KafkaSource(client(servers, **{"max.poll.records": 5}), codec, partitions, clock, topics=[topic])
+    settings = client(servers, **{"max.poll.records": 5})
+    source = KafkaSource(settings, codec, partitions, clock, topics=[topic], library=library)
     return sources.Case(source, streams, partitions, clock, sources.content(), ends=False)
 
 
@@ -72,25 +74,30 @@ def filled(kafka: str, topic: Topic) -> str:
     return name
 
 
+@LIBRARIES
 @pytest.mark.parametrize("check", OF_SOURCES, ids=lambda check: check.__name__)
-def test_a_topic_keeps_what_every_source_promises(check: Check, kafka: str, filled: str) -> None:
-    case = source_on(kafka, filled)
+def test_a_topic_keeps_what_every_source_promises(check: Check, library: Library, kafka: str, filled: str) -> None:
+    case = source_on(kafka, filled, library)
     try:
         check(case)
     finally:
         case.source.close()
 
 
+@LIBRARIES
 @pytest.mark.parametrize("polls", [0, 2, 5])
 def test_reading_on_from_its_positions_loses_nothing_and_repeats_nothing(
-    polls: int, kafka: str, filled: str, tmp_path: Path
+    polls: int, library: Library, kafka: str, filled: str, tmp_path: Path
 ) -> None:
     again = sources.test_reading_on_from_its_positions_loses_nothing_and_repeats_nothing
-    again(lambda folder: source_on(kafka, filled), polls, tmp_path)
+    again(lambda folder: source_on(kafka, filled, library), polls, tmp_path)
 
 
-def test_where_nothing_comes_a_poll_takes_its_time_and_says_that_it_is_at_the_end(kafka: str, topic: Topic) -> None:
-    case = source_on(kafka, topic())
+@LIBRARIES
+def test_where_nothing_comes_a_poll_takes_its_time_and_says_that_it_is_at_the_end(
+    library: Library, kafka: str, topic: Topic
+) -> None:
+    case = source_on(kafka, topic(), library)
     for batch in case.polls():
         assert len(batch) == 0
     until = case.clock.now() + 60_000_000
@@ -152,10 +159,11 @@ def test_a_quiet_topic_is_never_taken_for_silent_brokers(kafka: str, topic: Topi
         stop.set()
 
 
-def test_while_brokers_are_silent_no_partition_counts_as_read_to_its_end(own_kafka: Broker) -> None:
+@LIBRARIES
+def test_while_brokers_are_silent_no_partition_counts_as_read_to_its_end(library: Library, own_kafka: Broker) -> None:
     own_kafka.start()
     fill(own_kafka.servers, "plant", sources.lines().encode().splitlines())
-    case = source_on(own_kafka.servers, "plant")
+    case = source_on(own_kafka.servers, "plant", library)
     assert sum(map(len, case.polls())) == len(case.readings)
     own_kafka.stop()
     end = time.monotonic() + 15

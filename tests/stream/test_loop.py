@@ -24,8 +24,9 @@ class Watch:
     def turn(self, now: int, batch: Batch) -> None:
         self.calls.append(("recorded", now))
 
-    def commit(self, now: int, messages: list[Any], progress: Progress, urgent: bool) -> None:
+    def commit(self, now: int, messages: list[Any], progress: Progress, urgent: bool, notices: Any = ()) -> None:
         assert urgent == bool(messages)
+        assert not notices
         self.calls.append(("committed", now))
 
     def hook(self, now: int) -> None:

@@ -35,7 +35,8 @@ def busy() -> Figures:
         windows={"due": 30, "full": 20, "shed": 10}, lag=lag.histogram(), inference={"full": runs.histogram()},
         budget_utilization=0.5, coverage=0.75, unseen_max_seconds=12.5, guarantee_violations=9, model_errors=1,
         rule_evaluations=100, rule_unknown=7, alerts={("anomaly", "firing"): 2},
-            notifications={"kafka": Delivery(4, {"timeout": 3}, 2, 5, 6, 7 * 10**9)}, now=10 * 10**9,
+        notifications={"kafka": Delivery(4, {"timeout": 3}, 2, 5, 6, 7 * 10**9)}, now=10 * 10**9,
+        suppressed={"silence": 3}, silences={"active": 1},
         config_ok=False, build=Build("1.2.3", "builtin", "abcd"),
     )  # fmt: skip
 

@@ -33,7 +33,7 @@ from stream.web.snapshot import HISTORY, SECOND, Board, Snapshot, Streams
 
 ROOT = Path(__file__).parent.parent.parent
 HOSTILE = '<img src=x onerror="alert(1)">\n\\ü\ud800'
-JSON = ("status", "rules", "history", "alerts", "streams", "coverage")
+JSON = ("status", "rules", "history", "alerts", "silences", "streams", "coverage")
 ADDRESSES = ("/", "/metrics", "/-/healthy", "/-/ready", *(f"/api/v1/{name}" for name in JSON))
 
 
@@ -496,13 +496,19 @@ def test_the_scripts_name_only_elements_that_the_page_has() -> None:
     assert used - set(re.findall(r'\bid="([a-z-]+)"', page)) == set()
 
 
+def test_one_stream_is_found_by_its_whole_name() -> None:
+    with served(Snapshot(streams=table(30))) as client:
+        assert names(client, "?stream=s2") == ["s2"]
+        assert names(client, "?stream=s") == []
+
+
 # -- documentation and house
 
 
 def test_the_documentation_tells_of_every_address_and_parameter() -> None:
     text = (ROOT / "docs" / "http.md").read_text("utf-8")
     assert set(re.findall(r"^\| `(/[^`]*)` \|", text, re.MULTILINE)) == {*ADDRESSES, "/-/reload"}
-    for word in ("limit", "sort", "group", "q", *ranking.SORTS, *OUTCOMES):
+    for word in ("limit", "sort", "group", "q", "stream", *ranking.SORTS, *OUTCOMES):
         assert f"`{word}`" in text
     assert set(answers.status(Snapshot())["now"]) <= set(re.findall(r"`(\w+)`", text))
 

@@ -1,0 +1,1 @@
+"""From alert changes to notifications, in stages: routes, gathering, silences, mutes, repeats. Time is an argument."""

@@ -1,0 +1,75 @@
+"""The Kafka source on librdkafka: what holds with the default client holds with it too, against a real broker."""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import test_kafka as tests
+from conftest import Broker
+
+from connectors import kafka_source
+
+pytestmark = pytest.mark.kafka
+SAME: list[Callable[..., None]] = [
+    tests.test_readings_come_in_the_order_of_their_partition_with_positions,
+    tests.test_what_was_written_before_heed_was_up_is_backlog_and_the_rest_is_not,
+    tests.test_seek_overrides_the_committed_offset,
+    tests.test_empty_partitions_are_at_their_end_and_tell_where_they_start,
+    tests.test_a_transaction_marker_at_the_end_does_not_hide_the_end,
+    tests.test_undecodable_messages_go_to_the_dead_letters_as_they_came,
+    tests.test_no_position_passes_a_message_whose_dead_letter_could_not_be_written,
+    tests.test_the_broker_is_told_what_commit_says_and_never_more,
+    tests.test_what_retention_took_is_counted_and_the_rest_is_read,
+    tests.test_a_pattern_finds_topics_that_come_later,
+    tests.test_a_partition_far_ahead_in_event_time_waits_for_the_others,
+]
+
+
+@pytest.mark.parametrize("test", SAME, ids=lambda test: test.__name__.removeprefix("test_"))
+def test_librdkafka_keeps_it_too(
+    test: Callable[..., None], kafka: str, topic: tests.Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tests, "LIBRARY", "confluent")
+    given: dict[str, Any] = {"kafka": kafka, "topic": topic, "monkeypatch": monkeypatch}
+    test(**{name: given[name] for name in inspect.signature(test).parameters})
+
+
+def test_a_broker_that_goes_and_comes_back_costs_nothing(own_kafka: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tests, "LIBRARY", "confluent")
+    tests.test_a_broker_that_goes_and_comes_back_costs_nothing(own_kafka)
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name.startswith("connectors.kafka_confluent"):
+            raise ImportError("No module named 'confluent_kafka'")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ValueError, match=r"heed-monitor\[fast\]"):
+        tests.Reader("127.0.0.1:1", "plant", library="confluent")
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({"sesion.timeout.ms": "1"}, "sesion.timeout.ms.*did you mean 'session.timeout.ms'"),
+        ({"session.timeout.ms": "soon"}, "session.timeout.ms"),
+    ],
+)
+def test_a_setting_that_librdkafka_refuses_is_told_by_name(setting: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        tests.Reader("127.0.0.1:1", "plant", library="confluent", client=setting)
+
+
+def test_settings_that_only_librdkafka_knows_are_passed_through() -> None:
+    reader = tests.Reader("127.0.0.1:1", "plant", library="confluent", client={"queued.min.messages": "1000"})
+    assert "no broker" in str(reader.source.problem)
+    reader.source.close()
+    assert kafka_source.KafkaSource.done.fget(reader.source)  # type: ignore[attr-defined]
