@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
 from typing import Annotated, Any, Literal
 
 import typer
 
-OK, FAILED, USAGE, LINT, UNAVAILABLE, SOFTWARE, IO, CONFIG = 0, 1, 2, 3, 69, 70, 74, 78
+from stream.cli_rules import rules_app
+from stream.command import CONFIG, FAILED, IO, LINT, OK, SOFTWARE, UNAVAILABLE, USAGE, ConfigFile, Output, Sets
+from stream.command import fails_well as _fails_well
+
+__all__ = ["CONFIG", "FAILED", "IO", "LINT", "OK", "SOFTWARE", "UNAVAILABLE", "USAGE", "app", "main"]
 
 app = typer.Typer(
     help="heed: a streaming anomaly monitor that pays attention to the streams that matter.",
@@ -22,7 +24,6 @@ app = typer.Typer(
 config_app = typer.Typer(help="What can be configured, what is, and an example.", no_args_is_help=True)
 model_app = typer.Typer(help="Models: what they are, whether they are whole, training, export.", no_args_is_help=True)
 bench_app = typer.Typer(help="Speed and memory, measured beside named peers.", no_args_is_help=True)
-rules_app = typer.Typer(help="Alert rules: check them, test them, list them.", no_args_is_help=True)
 silence_app = typer.Typer(help="Silences of a running heed: for a while nobody is told.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(silence_app, name="silence")
@@ -32,9 +33,6 @@ app.add_typer(rules_app, name="rules")
 dlq_app = typer.Typer(help="Dead letters: messages that gave no readings.", no_args_is_help=True)
 app.add_typer(dlq_app, name="dlq")
 
-ConfigFile = Annotated[str | None, typer.Option("-c", "--config", help="Configuration file or directory.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="Override one key: a.b=c. May be repeated.")]
-Output = Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="For people, or for programs.")]
 Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only of this reason. May be repeated.")]
 Url = Annotated[str, typer.Option("--url", help="Where the running heed is; HEED_URL too.", envvar="HEED_URL")]
 ModelFolder = Annotated[str | None, typer.Argument(help="A model's folder; the shipped one by default.")]
@@ -42,35 +40,6 @@ DaemonUrl = Annotated[str | None, typer.Option("--url", help="Address of the dae
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="The least level of log lines.")
 ]
-
-
-def _fails_well(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Errors that have a message of their own end the command with it, and with the exit code of their kind."""
-
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except (BrokenPipeError, KeyboardInterrupt):
-            sys.stderr.close()
-            raise SystemExit(OK) from None
-        except Exception as error:
-            code = _exit_code(error)
-            if code is None:
-                raise
-            typer.echo(f"heed: {error}", err=True)
-            raise typer.Exit(code) from None
-
-    return run
-
-
-def _exit_code(error: Exception) -> int | None:
-    kinds = {
-        "ConfigError": CONFIG, "ModelError": CONFIG, "UnusableError": CONFIG, "SourceError": UNAVAILABLE,
-        "WebError": UNAVAILABLE, "AskError": UNAVAILABLE, "SinkError": IO, "StoreError": IO, "DeclinedError": FAILED,
-    }  # fmt: skip
-    found = next((kinds[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in kinds), None)
-    return IO if found is None and isinstance(error, OSError) else found
 
 
 @app.command()
@@ -371,58 +340,6 @@ def model_export(
 
     _set_up_log("info")
     export_again(checkpoint, out)
-
-
-@rules_app.command("check")
-@_fails_well
-def rules_check(
-    files: Annotated[list[str], typer.Argument(help="Rule files; globs and folders too.")],
-    recordings: Annotated[
-        list[str] | None,
-        typer.Option("-r", "--recording", help="A rule that is about none of its streams is an error."),
-    ] = None,
-    url: Annotated[
-        str | None, typer.Option(help="The same with the streams of a running heed at this address.")
-    ] = None,
-    output: Output = "table",
-) -> None:
-    """What is wrong with rules, and what will surprise; 1 with errors, 3 where there is only lint."""
-    from stream.app.rule_checking import check_rules
-
-    if recordings and url:
-        raise typer.BadParameter("give a recording or an address, not both", param_hint="--url")
-    raise typer.Exit(check_rules(files, recordings or (), url, output))
-
-
-@rules_app.command("test")
-@_fails_well
-def rules_test(
-    files: Annotated[
-        list[str], typer.Argument(help="Files of rule tests, in promtool's shape; globs and folders too.")
-    ],
-    junit: Annotated[str | None, typer.Option(help="Write the outcome as JUnit XML to this file.")] = None,
-    output: Output = "table",
-) -> None:
-    """Unit tests of rules: readings and scores go in, the alerts that should fire are compared."""
-    from stream.app.rule_testing import run_tests
-
-    raise typer.Exit(run_tests(files, junit, output))
-
-
-@rules_app.command("list")
-@_fails_well
-def rules_list(
-    files: Annotated[list[str] | None, typer.Argument(help="Rule files; globs and folders too.")] = None,
-    config: ConfigFile = None,
-    url: Annotated[str | None, typer.Option(help="Those of a running heed at this address, with their states.")] = None,
-    output: Output = "table",
-) -> None:
-    """Rules with their groups and severities; by default the built-in ones."""
-    from stream.app.rule_listing import list_rules
-
-    if sum(map(bool, (files, config, url))) > 1:
-        raise typer.BadParameter("give files, a configuration or an address, one of them")
-    list_rules(files or (), config, url, output)
 
 
 @bench_app.command("speed")
