@@ -102,7 +102,7 @@ class Alerts:
             met += [((True, self._groups.names[number]), number) for number in groups]
             for whose, slot in met:
                 for watch, row in self._waiting.pop(whose, []):
-                    watch.waiting -= row["state"] == STATES[FIRING]
+                    watch.await_row(row, -1)
                     watch.put(slot, row)
         self._met[slots] = True
 
@@ -225,7 +225,7 @@ class Alerts:
                 watch.limited.put(row["limited"])
             elif slot is None:
                 self._waiting.setdefault(whose, []).append((watch, row))
-                watch.waiting += row["state"] == STATES[FIRING]
+                watch.await_row(row)
             else:
                 watch.put(slot, row)
         return orphans
@@ -253,7 +253,7 @@ class Alerts:
         resolved = [change.resolved(ts, reason) for change in self._fired_waiting()]
         self._waiting.clear()
         for watch in self._watches:
-            watch.waiting = 0
+            watch.waiting = [0, 0]
         return resolved
 
 

@@ -11,7 +11,19 @@ from stream.rules.around import Ask
 from stream.rules.change import Change, Row, Values, began_to_fire, restored, values_at
 from stream.rules.columns import Bools, Names, Observed, Rows, Slots
 from stream.rules.expression import Expression, compile_expression
-from stream.rules.life import ACTIVE_AT, FIRING, FLAPPING, INACTIVE, LEFT_OUT, STARTS_AT, Indices, Life, Spans
+from stream.rules.life import (
+    ACTIVE_AT,
+    FIRING,
+    FLAPPING,
+    INACTIVE,
+    LEFT_OUT,
+    MARKS,
+    STARTS_AT,
+    STATES,
+    Indices,
+    Life,
+    Spans,
+)
 from stream.rules.limited import Limited
 from stream.rules.policy import judged, out_of_range
 from stream.rules.rule import Rule
@@ -28,7 +40,7 @@ class Watch:
         self.clear = None if rule.clear_expr is None else compile_expression(rule.clear_expr.text)
         self.life = Life(rule.flapping.changes)
         self.told: dict[int, Change] = {}  # what fires, by slot
-        self.waiting = 0  # of what fired before a restart, streams that were not seen since
+        self.waiting = [0, 0]  # of what fired, and was left out, before a restart: streams that were not seen since
         self.limited = Limited()
         self.evaluations = 0  # rule x stream
         self.unknown = 0  # of these, neither true nor false
@@ -101,7 +113,7 @@ class Watch:
 
     def _within_limit(self, observed: Observed, at: Indices, ripe: Indices) -> Indices:
         """Of the rows that may fire, those for which there is room."""
-        room = self.rule.limit - len(self.told) - self.waiting
+        room = self.rule.limit - len(self.told) - self.waiting[0]
         if not self.rule.limit or len(ripe) <= room:
             return ripe
         order = self._in_order(observed, at, ripe)
@@ -118,7 +130,8 @@ class Watch:
         return rows[np.lexsort((names, -height, self.life.times[ACTIVE_AT, rows]))]
 
     def _tell_limit(self, ts: int) -> list[Change]:
-        return self.limited.look(self.rule, ts, int(np.count_nonzero(self.life.marks[LEFT_OUT])))
+        left_out = int(np.count_nonzero(self.life.marks[LEFT_OUT])) + self.waiting[1]
+        return self.limited.look(self.rule, ts, left_out)
 
     def _tell_ended(self, observed: Observed, at: Indices, ended: Indices, truth: Truth) -> list[Change]:
         if not len(ended):
@@ -206,6 +219,11 @@ class Watch:
     def fits(self, row: Row) -> bool:
         """Whether a row of a snapshot is of this very rule; those of older versions do not tell."""
         return bool(row.get("content", self.content) == self.content)
+
+    def await_row(self, row: Row, rows: int = 1) -> None:
+        """A row of a snapshot waits for its stream, or does no longer (``rows`` is -1)."""
+        self.waiting[0] += rows * (row["state"] == STATES[FIRING])
+        self.waiting[1] += rows * bool(row.get(MARKS[LEFT_OUT]))
 
     def put(self, slot: int, row: Row) -> None:
         """Take up one row again."""

@@ -112,6 +112,36 @@ def test_a_run_killed_anywhere_tells_the_same_alerts_and_counts_the_same_windows
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
 
+RULES = """
+groups:
+- name: past
+  rules:
+  - {alert: Far, expr: 'abs(value - avg_over("value", "20s")) > 3 * stddev_over("value", "20s")'}
+  - {alert: Moves, expr: 'count_over(value != offset("value", "5s"), "10s") >= 39 and max_over(flat, "5s") < 0.5'}
+  - {alert: Together, expr: 'group_count(value > max_over(last_over(value, "2 steps"), "5s") - 1e-9) >= 4'}
+  - {alert: Gone, expr: 'absent_for("value", "3s")'}
+"""
+
+
+def test_a_run_killed_anywhere_remembers_the_readings_its_rules_look_back_at(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(RULES)
+    own = from_mapping({"model": {"name": "none"}, "rule_files": [str(tmp_path / "rules.yaml")]})
+    whole_sink, sink = Kept(), Kept()
+    whole = Run(tmp_path / "whole", own, whole_sink)
+    whole.end()
+    rng = random.Random(5)
+    for _ in range(4):
+        run = Run(tmp_path / "killed", own, sink)
+        run.turns(rng.randrange(60, 260))
+        run.die()
+    run = Run(tmp_path / "killed", own, sink)
+    run.end()
+    assert {m["rule"] for m in whole_sink.messages} >= {"Far", "Together"}
+    assert told(sink) == told(whole_sink)
+    ours, theirs = run.monitor.parts.alerts.columns(), whole.monitor.parts.alerts.columns()
+    assert all(np.array_equal(ours[name], theirs[name], equal_nan=ours[name].dtype.kind == "f") for name in theirs)
+
+
 @pytest.mark.parametrize(("before", "after"), [("none", "builtin"), ("builtin", "none")])
 def test_a_model_may_be_switched_on_or_off_between_two_runs(tmp_path: Path, before: str, after: str) -> None:
     sink = Kept()
