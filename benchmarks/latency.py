@@ -76,7 +76,7 @@ def measure(servers: str, library: str, seconds: int = SECONDS) -> dict[str, Any
         raise RuntimeError(f"no alert came; the daemon said:\n{said[-2000:]}")
     delays = np.array(listener.delays) / 1e6
     p50, p99 = np.percentile(delays, [50, 99]).round(1).tolist()
-    return {"client": library, "alerts": len(delays), "p50_ms": p50, "p99_ms": p99, "max_ms": round(delays.max(), 1)}
+    return {"client": library, "alerts": len(delays), "p50_ms": p50, "p99_ms": p99, "max_ms": round(float(delays.max()), 1)}
 
 
 class _Listener:
