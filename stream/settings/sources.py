@@ -102,7 +102,7 @@ class KafkaSource(Decoded):
     client: Client
     """librdkafka's keys; a secret may be given as `KEY_file`, the path of a file that holds it."""
     client_library: Literal["kafka-python", "confluent"] = "kafka-python"
-    """What reads: `confluent` is librdkafka, several times faster on small messages; it needs heed-monitor[fast]."""
+    """What reads: `confluent` is librdkafka, which fetches on threads of its own; it needs heed-monitor[fast]."""
     format: Literal["json", "columns", "msgpack", "arrow", "csv"] = "json"
     """How messages are written."""
     header: tuple[Text, ...] = ()
