@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
 import sys
-import time
 import uuid
 from importlib import import_module
 from typing import Any
@@ -17,14 +17,15 @@ def main(servers: str, topic: str, alerts: str, total: int, lead: int) -> None:
         broker_address=servers, consumer_group=uuid.uuid4().hex, auto_offset_reset="earliest", loglevel="ERROR"
     )
     means: dict[str, tuple[float, float]] = {}
-    marks: list[tuple[float, float]] = []
+    marks: list[float] = []
     readings = 0
 
     def score(reading: dict[str, Any]) -> dict[str, Any]:
         nonlocal readings
         readings += 1
         if readings in (lead, total):
-            marks.append((time.process_time(), time.perf_counter()))
+            spent = resource.getrusage(resource.RUSAGE_SELF)
+            marks.append(spent.ru_utime + spent.ru_stime)
         stream, value = f"{reading['machine']}/{reading['sensor']}", reading["value"]
         mean, square = means.get(stream, (value, 1.0))
         off = value - mean
@@ -35,10 +36,9 @@ def main(servers: str, topic: str, alerts: str, total: int, lead: int) -> None:
     frame = frame.apply(score).filter(lambda found: found["z"] > 8)
     frame.to_topic(app.topic(alerts, value_serializer="json"))
     app.run(count=total, timeout=120)
-    (cpu, wall), (cpu_end, wall_end) = marks
-    rate = {"readings_per_second": round((total - lead) / (cpu_end - cpu))}
-    rate["by_the_wall"] = round((total - lead) / (wall_end - wall))
-    sys.stdout.write(json.dumps(rate | {"version": quix.__version__}))
+    cpu, cpu_end = marks
+    rate = round((total - lead) / (cpu_end - cpu))
+    sys.stdout.write(json.dumps({"readings_per_second": rate, "version": quix.__version__}))
 
 
 if __name__ == "__main__":

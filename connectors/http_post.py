@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import unquote, urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 
 from connectors.clock import WallClock
+from connectors.proxy import proxy_of
 from connectors.sink import SinkError, Why
 from connectors.tls import Tls
 
@@ -76,9 +76,7 @@ class HttpPoster:
         return headers if authorization is None else {**headers, "Authorization": authorization}
 
     def _pool(self, url: str) -> urllib3.PoolManager:
-        parts = urlsplit(url)
-        proxy = "" if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme, "")
-        key = (parts.scheme, proxy)
+        key = (urlsplit(url).scheme, proxy_of(url))
         if key not in self._pools:
             self._pools[key] = self._made(*key)
         return self._pools[key]

@@ -20,6 +20,7 @@ from connectors.kafka_columns import Columns, Late
 
 Rows = Mapping[TopicPartition, Sequence[Message]]
 _OVER_S = 0.001  # librdkafka rounds a wait down, and nobody is served by one that ends before its time
+_ASK_EACH, _ASK_S = 8, 0.2  # calls (some three a poll) between two questions of a member that reads nothing
 _CALM = (Fault._PARTITION_EOF, Fault._TRANSPORT, Fault._ALL_BROKERS_DOWN, Fault._RESOLVE)  # told by silence
 _MOVED = (Fault._AUTO_OFFSET_RESET, Fault.OFFSET_OUT_OF_RANGE)
 _DEFAULTS = {  # where librdkafka's own differ from what heed promises
@@ -65,7 +66,9 @@ class ConfluentConsumer:
         self._next: dict[TopicPartition, int] = {}  # assigned partitions: the offset that comes next
         self._errors: list[Message] = []  # to be raised by the next poll
         self._told: Callable[..., object] = lambda offsets, answer: None
-        self._answered = self._joined = False
+        self._answered = self._alive = False
+        self._idle = 0
+        self._topic: str | None = None  # to ask about; None = all
         self.trouble: str | None = None  # what librdkafka last complained of, while no broker was reached
         try:
             self._consumer = Consumer({**config, "on_commit": self._on_commit, "error_cb": self._on_error})
@@ -74,9 +77,11 @@ class ConfluentConsumer:
 
     def reachable(self, seconds: float) -> bool:
         """Whether a broker answers within ``seconds``."""
+        self._consumer.poll(0)  # lets it ask for a token, and say what went wrong
         try:
-            self._consumer.list_topics("__heed_nobody", timeout=max(0.001, seconds))
+            self._consumer.list_topics(self._topic, timeout=max(0.001, seconds))
         except KafkaException:
+            self._consumer.poll(0)
             return False
         self.trouble = None
         return True
@@ -86,9 +91,9 @@ class ConfluentConsumer:
     ) -> None:  # as kafka-python has it
         """Read these topics; ``listener`` hears of partitions given and taken, within a poll."""
         names = list(topics) if pattern is None else [f"^({pattern.removeprefix('^')})"]
+        self._topic = topics[0] if topics else None
 
         def given(consumer: Consumer, places: list[Place]) -> None:
-            self._joined = True
             consumer.incremental_assign([])  # else they would be read from the committed offset at once
             self._next |= dict.fromkeys(_ats(places), -1)
             self._paused |= set(_ats(places))
@@ -151,16 +156,17 @@ class ConfluentConsumer:
         if not errors:
             return
         moved = {_at(message): self._next.get(_at(message), -1) for message in errors if _code(message) in _MOVED}
-        if any(_code(message) == Fault.FENCED_INSTANCE_ID for message in errors):
+        if any("fenced" in str(message.error()) for message in errors):  # a fatal error has no other code
             raise FencedInstanceIdError()
         if moved:
             raise OffsetOutOfRangeError(moved)
         raise KafkaError(str(errors[0].error()))
 
     def _on_error(self, error: Fault) -> None:
-        if error.code() == Fault.FENCED_INSTANCE_ID:
+        if error.fatal():
             self._errors.append(_Told(error))
-        self.trouble = str(error)
+        if self.trouble is None or error.code() != Fault._ALL_BROKERS_DOWN:  # which says less than what went before
+            self.trouble = str(error)
 
     def seek(self, at: TopicPartition, offset: int) -> None:
         """The next poll brings this partition from ``offset``, or the one after it is resumed."""
@@ -222,6 +228,14 @@ class ConfluentConsumer:
             raise KafkaTimeoutError(f"no end of {at.topic}/{at.partition}")
         return int(found[0]), int(found[1])
 
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        """The numbers of a topic's partitions; None = there is no such topic. Raises KafkaError."""
+        try:
+            found = self._consumer.list_topics(topic, timeout=_ASK_S).topics
+        except KafkaException as error:
+            raise KafkaError(str(error)) from error
+        return set(found[topic].partitions) or None if topic in found else None
+
     def committed(self, at: TopicPartition, metadata: bool = True, timeout_ms: float = 0) -> OffsetAndMetadata | None:
         """What the group has committed, and the words beside it; None = nothing. Raises KafkaError."""
         try:
@@ -271,8 +285,13 @@ class ConfluentConsumer:
         self._told(offsets, None if error is None else KafkaError(str(error)))
 
     def group_metadata(self) -> Any:
-        """Whether this is a member of its group."""
-        return SimpleNamespace(state=MemberState.STABLE if self._joined else MemberState.UNJOINED)
+        """Whether the group's brokers answer: without a partition nothing else would tell, so then they are asked."""
+        if not self._next:
+            self._idle += 1
+            if self._idle % _ASK_EACH == 1:
+                self._alive = self.reachable(_ASK_S)
+        member = bool(self._next) or self._alive
+        return SimpleNamespace(state=MemberState.STABLE if member else MemberState.UNJOINED)
 
     def close(self, autocommit: bool = False, timeout_ms: float = 0) -> None:
         """Leave the group, committing nothing."""

@@ -19,7 +19,7 @@ from connectors.batch import Times
 from connectors.kafka_columns import Columns, of_records
 from connectors.kafka_unpack import Unpacked, unpacked
 
-TESTED = ("3.0.12",)  # kafka-python's versions whose inside is known; docs/decisions/012
+TESTED = ("3.0.12",)  # kafka-python's versions whose inside is known; docs/decisions/016
 _KNOWN = {  # what is relied on, by where it is
     "PartitionRecords": (
         Fetcher.PartitionRecords.__init__,

@@ -3,60 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from connectors.batch import Batch, Ints, StreamTable, Times
-from connectors.clock import Clock, Laps
+from connectors.batch import Batch, Ints, Times
+from connectors.clock import Laps
 from models.contract import F32, ModelError
 from stream.budget import Budget
 from stream.gate import Gate
-from stream.groups import Groups
 from stream.lag import Lags
 from stream.lane import Tick
 from stream.latest import Latest
-from stream.ledger import FULL, GAP, SENTINEL, SHED, WARMUP, Ledger
-from stream.looks import Looked, Looks
+from stream.ledger import FULL, GAP, SENTINEL, SHED, WARMUP
+from stream.looks import Looked
 from stream.observed import of_readings, of_verdicts
 from stream.owed import Owed
-from stream.registry import Registry
-from stream.rules.alert import Alerts
+from stream.parts import Parts
 from stream.rules.change import Change
-from stream.rules.incident import Incidents
 from stream.selection import Admission, Reason, everyone, frames_left, looks_per_frame
 from stream.selfalert import SelfAlert
-from stream.sentinel import Evidence, Sentinel
+from stream.sentinel import Evidence
 from stream.summaries import Summaries
 from stream.turn import Told, Turn
 from stream.verdict import BY_FULL, BY_SENTINEL, Verdicts, nothing_said
-from stream.windows import Windows
 
 WARM = 100  # steps with a reading before a stream is judged
 MINUTE = 60_000_000_000  # ns
 SUSPECT = 1.0  # sentinel scores from here on make a stream suspect
 _COUNTERS = ("violations", "longest_unseen", "accepted", "model_errors", "judge_from")
 Bools = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a monitor is made of; app.py puts it together. ``gate`` and ``looks`` are None where there is no model."""
-
-    table: StreamTable
-    windows: Windows
-    groups: Groups
-    sentinel: Sentinel
-    gate: Gate | None
-    looks: Looks | None
-    alerts: Alerts
-    incidents: Incidents
-    ledger: Ledger
-    registry: Registry
-    clock: Clock
 
 
 class Monitor:

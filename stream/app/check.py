@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import typer
 
 from connectors.clock import Stopwatch
+from connectors.proxy import proxy_of
 from models.contract import ModelError, Scorer
 from models.probe import measure_cost
 from stream.app.parts import rules_of, scorer_of
@@ -171,9 +171,7 @@ def _addresses(way: object) -> list[str]:
 
 
 def _host_and_port(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme in getproxies() and not proxy_bypass(parts.netloc):
-        parts = urlsplit(getproxies()[parts.scheme])
+    parts = urlsplit(proxy_of(url) or url)
     return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 

@@ -16,7 +16,8 @@ from stream.groups import Groups
 from stream.ledger import Ledger
 from stream.log import get
 from stream.looks import Looks
-from stream.monitor import Monitor, Parts
+from stream.monitor import Monitor
+from stream.parts import Parts
 from stream.registry import Registry
 from stream.rules.alert import Alerts
 from stream.rules.incident import Incidents

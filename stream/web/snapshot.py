@@ -54,13 +54,13 @@ class Snapshot:
     summary: Row = field(default_factory=dict)  # the summary JSON so far; its lag is that of the last minute
     alerts: tuple[Row, ...] = ()  # alert messages that fire now
     recent: tuple[Row, ...] = ()  # the last alert messages, firing and resolved, newest first
-    suppressed: Mapping[str, Suppressed] = field(default_factory=dict)  # by fingerprint, who is kept back and why
-    silences: tuple[Row, ...] = ()  # as the interface tells them
     incidents_open: int = 0
     lag_now: float = 0.0  # s
     budget_seconds: float = 0.0  # lag allowed
     streams: Streams = field(default_factory=Streams)
     figures: Figures = field(default_factory=Figures)
+    suppressed: Mapping[str, Suppressed] = field(default_factory=dict)  # by fingerprint, who is kept back and why
+    silences: tuple[Row, ...] = ()  # as the interface tells them
 
 
 @dataclass(frozen=True, slots=True)

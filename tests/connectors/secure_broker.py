@@ -50,6 +50,7 @@ class TokenEndpoint:
 
             def _answer(self, status: int, body: Any) -> None:
                 self.send_response(status)
+                self.send_header("content-type", "application/json")
                 self.end_headers()
                 self.wfile.write(json.dumps(body).encode())
 

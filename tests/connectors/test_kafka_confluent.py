@@ -26,6 +26,12 @@ SAME: list[Callable[..., None]] = [
     tests.test_what_retention_took_is_counted_and_the_rest_is_read,
     tests.test_a_pattern_finds_topics_that_come_later,
     tests.test_a_partition_far_ahead_in_event_time_waits_for_the_others,
+    tests.test_dead_letters_are_tried_again_though_every_poll_takes_its_whole_time,
+    tests.test_partitions_move_between_members_and_nothing_is_read_twice,
+    tests.test_a_topic_that_does_not_exist_is_told_and_not_made,
+    tests.test_a_static_member_comes_back_at_once_and_takes_the_place_of_its_double,
+    tests.test_polls_that_never_wait_still_join_and_read,
+    tests.test_no_broker_means_empty_polls_in_time_and_a_problem_told,
 ]
 
 

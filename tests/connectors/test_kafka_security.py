@@ -131,16 +131,16 @@ def test_who_is_not_let_in_is_told_why(secure: SecureBroker, endpoint: TokenEndp
     client, told = refusals(secure, endpoint)[what]
     with reading(client["bootstrap.servers"], "plant", client=client) as reader:
         end = time.monotonic() + 10
-        while time.monotonic() < end and not _matches(told, reader.source.problem):
+        while time.monotonic() < end and not matches(told, reader.source.problem):
             assert len(reader.poll(0.1)) == 0
-        assert _matches(told, reader.source.problem), reader.source.problem
+        assert matches(told, reader.source.problem), reader.source.problem
     sink = KafkaSink("alerts", client, timeout_s=2)
     with pytest.raises(SinkError, match=told):
         sink.send([{"fingerprint": "f00d"}])
     sink.close()
 
 
-def _matches(pattern: str, text: object) -> bool:
+def matches(pattern: str, text: object) -> bool:
     return re.search(pattern, str(text)) is not None
 
 
@@ -148,7 +148,7 @@ def test_a_password_that_is_set_right_later_lets_in(secure: SecureBroker) -> Non
     write(secure.broker.servers, "plant.later", [{"value": message(0)}])
     client = secure.client(**{"sasl.username": "newcomer"})
     with reading(client["bootstrap.servers"], "plant.later", client=client) as reader:
-        reader.until(lambda _: _matches("invalid credentials", reader.source.problem))
+        reader.until(lambda _: matches("invalid credentials", reader.source.problem))
         admin = KafkaAdminClient(bootstrap_servers=secure.broker.servers)
         made = UserScramCredentialUpsertion("newcomer", ScramMechanism.SCRAM_SHA_512, PASSWORD)
         admin.alter_user_scram_credentials([made])

@@ -206,6 +206,9 @@ def test_a_proxy_of_the_environment_is_used_unless_it_is_not_to_be(
     monkeypatch.setenv("no_proxy", "")
     webhook("http://far.example/hook").send([notification()])
     assert web.posts[0].path == "http://far.example/hook"
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    webhook(f"http://localhost:{web.port}/here").send([notification()])
+    assert web.posts[1].path == "/here", "this machine is asked directly"
     monkeypatch.setenv("no_proxy", "far.example")
     assert refused(lambda: webhook("http://far.example/hook", timeout_s=5).send([{}])).reason == "unreachable"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stream.notify.notifier import Suppressed
 from stream.telemetry import Figures
 from stream.web.server import WebServer
 from stream.web.snapshot import SECOND, Board, Snapshot, Streams
@@ -61,6 +62,7 @@ def busy() -> Snapshot:
         score, np.int8([0, 3, -1]), np.array([NOON, NOON, 0]), np.float32([1, 40, np.nan]),
     )  # fmt: skip
     firing = {
+        "fingerprint": "f",
         "status": "firing", "starts_at": "2026-01-01T12:00:00Z", "ends_at": None, "reason": HOSTILE, "group": HOSTILE,
         "labels": {"alertname": HOSTILE, "severity": HOSTILE, "stream": HOSTILE}, "annotations": {"summary": HOSTILE},
         "streams": [{"value": 8.25, "expected": 3.0, "low": None, "high": None, "score": 1.5}],
@@ -69,8 +71,9 @@ def busy() -> Snapshot:
     summary = {"windows": windows, "groups": 2, "coverage": 0.6, "alerts": 4, "lag": {"p99": 0.15}}
     figures = Figures(coverage=0.75, streams={"active": 1200, "warmup": 34}, unseen_max_seconds=40.0)
     return Snapshot(
-        "catching_up", NOON, False, (HOSTILE,), summary, (firing,), (firing,), 1, 0.12, 0.25, streams, figures
-    )
+        "catching_up", NOON, False, (HOSTILE,), summary, (firing,), (firing,), 1, 0.12, 0.25, streams, figures,
+        {"f": Suppressed(("4bd1",))},
+    )  # fmt: skip
 
 
 def test_the_page_shows_what_heed_knows(board: tuple[Board, str], tmp_path: Path) -> None:
@@ -90,6 +93,7 @@ def test_the_page_shows_what_heed_knows(board: tuple[Board, str], tmp_path: Path
     assert rows[-2:] == ["press1/flow", "press2/flow"]
     assert '<td class="number alarming" data-label="score">1.50</td>' in document
     assert '<td class="number" data-label="expected">3</td>' in document
+    assert document.count("(silenced) ") == 1
 
 
 def test_names_with_markup_in_them_stay_text(board: tuple[Board, str], tmp_path: Path) -> None:

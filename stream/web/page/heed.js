@@ -147,7 +147,7 @@ function showAlerts(data) {
       cell(value(stream.value), "number"),
       cell(expected(stream), "number"),
       cell(fixed(stream.score, 2), "number"),
-      cell(alert.annotations.summary ?? alert.annotations.description, "wide"),
+      cell(`${untold(alert)}${alert.annotations.summary ?? alert.annotations.description ?? ""}`, "wide"),
     ];
   });
   fill("alerts", rows);
@@ -161,6 +161,12 @@ function showAlerts(data) {
     cell(alert.labels.stream ?? alert.group, "name"),
     cell(alert.reason),
   ]));
+}
+
+function untold(alert) {
+  const { silencedBy = [], mutedBy = [] } = alert.notification ?? {};
+  if (silencedBy.length) return "(silenced) ";
+  return mutedBy.length ? "(muted) " : "";
 }
 
 function expected(stream) {

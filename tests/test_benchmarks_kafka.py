@@ -1,0 +1,72 @@
+"""The benchmarks through Kafka run against a real broker and say what they promise; how fast it is, no test asserts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from benchmarks import broker, consuming, kafka, latency
+
+pytestmark = pytest.mark.kafka
+STREAMS, STEPS = 32, 20
+
+
+@pytest.mark.parametrize("form", broker.FORMS)
+def test_every_kind_of_message_holds_the_same_readings(form: str) -> None:
+    names = [(f"m{at // 4}", f"s{at % 4}") for at in range(10)]
+    messages = [json.loads(message) for message in broker._messages(form, names, 7_000, [at / 2 for at in range(10)])]
+    assert len(messages) == (10 if form == "single" else 1)
+    if form == "columns":
+        (message,) = messages
+        rows = list(zip(message["machine"], message["sensor"], message["value"], strict=True))
+    else:
+        readings = messages if form == "single" else messages[0]
+        rows = [(reading["machine"], reading["sensor"], reading["value"]) for reading in readings]
+    assert rows == [(*name, at / 2) for at, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("form", broker.FORMS)
+@pytest.mark.parametrize("way", ["kafka-python", "confluent"])
+def test_heed_reads_all_that_was_written(way: str, form: str, kafka: str) -> None:
+    topic, alerts = broker.new_topic(kafka, form), broker.new_topic(kafka, "alerts")
+    assert broker.measure(kafka, topic, form, STREAMS, STEPS)["readings"] == STREAMS * STEPS
+    found = consuming.measure(kafka, topic, way, STREAMS * STEPS, alerts, form)
+    assert found["readings_per_second"] >= 0 and found["late"] == 0
+
+
+def test_the_naive_peer_reads_the_same_topic(kafka: str) -> None:
+    topic = broker.new_topic(kafka, "single")
+    broker.measure(kafka, topic, "single", STREAMS, STEPS)
+    found = consuming.measure(kafka, topic, "naive", STREAMS * STEPS, broker.new_topic(kafka, "alerts"))
+    assert found["readings_per_second"] >= 0
+
+
+def test_without_a_broker_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HEED_TEST_KAFKA", raising=False)
+    monkeypatch.setattr(broker.shutil, "which", lambda name: None)
+    for found in (kafka.figures(8, 60), latency.figures()):
+        assert found["found"] == [] and "java" in found["skipped"][0]
+
+
+def test_a_peer_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEED_BENCH_QUIX", "/no/such/python")
+    skipped: list[str] = []
+    assert kafka._quix("", "", "", 1, skipped) == [] and "HEED_BENCH_QUIX" in skipped[0]
+
+
+def test_figures_are_told_beside_what_they_aim_at() -> None:
+    run: dict[str, Any] = {"client": "kafka-python", "form": "single", "readings_per_second": 10, "by_the_wall": 9}
+    told = "\n".join(kafka.lines({"found": [{**run, "over_naive": 11}], "peers": [], "skipped": ["x: y"]}))
+    assert "aim 10: met" in told and "skipped: x: y" in told
+    delays = {"client": "confluent", "alerts": 3, "p50_ms": 5, "p99_ms": 101, "max_ms": 200}
+    assert "MISSED" in next(latency.lines({"found": [delays], "skipped": []}))
+
+
+@pytest.mark.slow
+def test_alerts_arrive_and_their_delay_is_told(kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "_LEAD_S", 4)
+    monkeypatch.setattr(latency, "_END_S", 3)
+    found = latency.measure(kafka, "kafka-python", seconds=10)
+    assert found["alerts"] > 0 and 0 < found["p50_ms"] <= found["p99_ms"] <= found["max_ms"]
