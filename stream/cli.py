@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
 from typing import Annotated, Any, Literal
 
 import typer
 
-OK, FAILED, USAGE, UNAVAILABLE, SOFTWARE, IO, CONFIG = 0, 1, 2, 69, 70, 74, 78
+from stream.cli_rules import rules_app
+from stream.command import CONFIG, FAILED, IO, LINT, OK, SOFTWARE, UNAVAILABLE, USAGE, ConfigFile, Output, Sets
+from stream.command import fails_well as _fails_well
+
+__all__ = ["CONFIG", "FAILED", "IO", "LINT", "OK", "SOFTWARE", "UNAVAILABLE", "USAGE", "app", "main"]
 
 app = typer.Typer(
     help="heed: a streaming anomaly monitor that pays attention to the streams that matter.",
@@ -27,12 +29,10 @@ app.add_typer(config_app, name="config")
 app.add_typer(silence_app, name="silence")
 app.add_typer(model_app, name="model")
 app.add_typer(bench_app, name="bench")
+app.add_typer(rules_app, name="rules")
 dlq_app = typer.Typer(help="Dead letters: messages that gave no readings.", no_args_is_help=True)
 app.add_typer(dlq_app, name="dlq")
 
-ConfigFile = Annotated[str | None, typer.Option("-c", "--config", help="Configuration file or directory.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="Override one key: a.b=c. May be repeated.")]
-Output = Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="For people, or for programs.")]
 Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only of this reason. May be repeated.")]
 Url = Annotated[str, typer.Option("--url", help="Where the running heed is; HEED_URL too.", envvar="HEED_URL")]
 ModelFolder = Annotated[str | None, typer.Argument(help="A model's folder; the shipped one by default.")]
@@ -40,35 +40,6 @@ DaemonUrl = Annotated[str | None, typer.Option("--url", help="Address of the dae
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="The least level of log lines.")
 ]
-
-
-def _fails_well(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Errors that have a message of their own end the command with it, and with the exit code of their kind."""
-
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except (BrokenPipeError, KeyboardInterrupt):
-            sys.stderr.close()
-            raise SystemExit(OK) from None
-        except Exception as error:
-            code = _exit_code(error)
-            if code is None:
-                raise
-            typer.echo(f"heed: {error}", err=True)
-            raise typer.Exit(code) from None
-
-    return run
-
-
-def _exit_code(error: Exception) -> int | None:
-    kinds = {
-        "ConfigError": CONFIG, "ModelError": CONFIG, "UnusableError": CONFIG, "SourceError": UNAVAILABLE,
-        "WebError": UNAVAILABLE, "SinkError": IO, "StoreError": IO, "DeclinedError": FAILED,
-    }  # fmt: skip
-    found = next((kinds[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in kinds), None)
-    return IO if found is None and isinstance(error, OSError) else found
 
 
 @app.command()
@@ -105,12 +76,15 @@ def run(
     no_web: Annotated[bool, typer.Option("--no-web", help="Without the page and the HTTP interface.")] = False,
     seed: Annotated[str | None, typer.Option(help="Learn from so much of the topics' history first, like 1h.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes in the Kafka group on this host.")] = 1,
+    enable_reload: Annotated[
+        bool, typer.Option("--enable-reload", help="POST /-/reload takes in changed rules.")
+    ] = False,
 ) -> None:
     """Run the daemon. Without a configuration it reads JSON lines from standard input."""
     from stream.app.daemon import RunOptions, run_daemon
 
     overrides = [*(sets or ()), *([f"seed={seed}"] if seed is not None else [])]
-    options = RunOptions(config, record, rules or (), overrides, not no_web)
+    options = RunOptions(config, record, rules or (), overrides, not no_web, enable_reload)
     if workers == 1:
         raise typer.Exit(run_daemon(options))
     from stream.app.workers import run_workers

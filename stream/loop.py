@@ -114,6 +114,12 @@ class Loop:
         self._finish(batch, now, turn)
         return turn
 
+    def take(self, turn: Turn, now: int) -> None:
+        """What changed between two turns: said, told and committed at once."""
+        self._say(turn)
+        if turn.told:
+            self._hand_over(turn, now)
+
     def _say(self, turn: Turn) -> None:
         """Into the log, each line with the time of the newest frame."""
         if not (turn.notes or turn.told or turn.incidents):
@@ -136,14 +142,18 @@ class Loop:
         self.turns += 1
         self.progress.note(batch, self._partitions.names)
         self._say(turn)
+        self._hand_over(turn, now)
+        self.midway = False
+        self._monitor.laps.lap("commit")
+        for hook in self._hooks:
+            hook(now)
+        self._monitor.laps.lap("outputs")
+
+    def _hand_over(self, turn: Turn, now: int) -> None:
+        """Messages to whoever is told, with the state that they tell of."""
         messages = [self._tell(told) for told in turn.told]
         self._monitor.laps.lap("tell")
         noticed = Noticed() if self._notifier is None else self._notifier.step(messages, now)
         self._monitor.laps.lap("notify")
         urgent = bool(turn.told) or noticed.urgent
         self._keeper.commit(now, messages, self.progress, urgent, noticed.send)
-        self.midway = False
-        self._monitor.laps.lap("commit")
-        for hook in self._hooks:
-            hook(now)
-        self._monitor.laps.lap("outputs")

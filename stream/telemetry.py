@@ -93,6 +93,7 @@ class Figures:
     silences: Mapping[str, int] = field(default_factory=dict)  # by state
     now: int = 0  # ns, of the loop's clock
     config_ok: bool = True
+    config_seconds: float = 0.0  # since the epoch: when the configuration in force was read
     build: Build = field(default_factory=Build)
 
 
@@ -213,6 +214,9 @@ METRICS: tuple[Described, ...] = (
               "Silences that are `active`, `pending` or `expired`.", lambda f: _by(f.silences)),
     Described("heed_config_last_reload_successful", "gauge", (),
               "1 if the configuration that was read last is in force, else 0.", lambda f: _one(float(f.config_ok))),
+    Described("heed_config_last_reload_success_timestamp_seconds", "gauge", (),
+              "When the configuration in force was read, in seconds since the epoch.",
+              lambda f: _one(f.config_seconds)),
     Described("heed_build_info", "gauge", ("version", "model", "digest"),
               "Always 1; what runs is in the labels.",
               lambda f: [((f.build.version, f.build.model, f.build.digest), 1)]),

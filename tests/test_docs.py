@@ -17,6 +17,8 @@ from stream.log_names import LOG_NAMES
 from stream.rules.columns import NUMBERS, STRINGS
 from stream.rules.compiler import KNOWN
 from stream.rules.rule_file import GROUP_KEYS, RULE_KEYS, built_in, load_rules
+from stream.ruletests.report import run_suite
+from stream.ruletests.suite import load_suite
 from stream.selection import Reason
 from stream.settings import load
 from stream.settings.show import reference
@@ -160,7 +162,7 @@ def test_every_metric_is_told_with_its_labels() -> None:
 
 def test_every_exit_code_is_told() -> None:
     codes = {stream.cli.OK, stream.cli.FAILED, stream.cli.USAGE, stream.cli.UNAVAILABLE, stream.cli.SOFTWARE}
-    codes |= {stream.cli.IO, stream.cli.CONFIG}
+    codes |= {stream.cli.IO, stream.cli.CONFIG, stream.cli.LINT}
     told = re.findall(r"^\| (\d+) \|", section(text("operating.md"), "Exit codes"), re.MULTILINE)
     assert {int(code) for code in told} == codes
 
@@ -260,12 +262,21 @@ def test_the_examples_load() -> None:
 
 
 def test_rule_files_that_are_shown_load(tmp_path: Path) -> None:
-    shown = blocks(DOCS / "alerts.md", "yaml")
+    shown = [body for body in blocks(DOCS / "alerts.md", "yaml") if body.startswith("groups:")]
     assert shown
     for number, body in enumerate(shown):
         path = tmp_path / f"{number}.yaml"
         path.write_text(body)
         assert load_rules([path])
+
+
+def test_rule_tests_that_are_shown_pass_with_the_example_rules(tmp_path: Path) -> None:
+    shown = [body for body in blocks(DOCS / "alerts.md", "yaml") if body.startswith("rule_files:")]
+    assert shown
+    (tmp_path / "rules.yaml").write_text((ROOT / "examples" / "rules.yaml").read_text())
+    for body in shown:
+        (tmp_path / "test.yaml").write_text(body)
+        assert [outcome.failures for outcome in run_suite(load_suite(tmp_path / "test.yaml"))] == [[]]
 
 
 # --- links, words, figures

@@ -6,6 +6,7 @@ import os
 import signal
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from stream.app.notify import notifier_of
 from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of
 from stream.app.publish import Publisher, publisher
 from stream.app.record import recorder_to
+from stream.app.reload import Loaded, Reloader
 from stream.app.sinks import outbox_of
 from stream.app.sources import problems_of, sources_of
 from stream.log import get, setup
@@ -46,6 +48,7 @@ class RunOptions:
     rules: Sequence[str] = ()
     overrides: Sequence[str] = ()
     web: bool = True
+    reload: bool = False  # whether HTTP may ask for it
 
 
 def run_daemon(options: RunOptions) -> int:
@@ -91,6 +94,16 @@ def _settings(options: RunOptions) -> Settings:
     return load(options.config, [*overrides, "sources=[{type: stdin}]"])
 
 
+def loaded(options: RunOptions) -> Loaded:
+    """The configuration as its files have it now, and its rules. Raises ConfigError."""
+    settings = _settings(options)
+    return Loaded(settings, rules_of(settings, _path(options)))
+
+
+def _path(options: RunOptions) -> Path | None:
+    return Path(options.config) if options.config else None
+
+
 class Daemon:
     """One run: everything it holds, made in order and closed in the opposite one."""
 
@@ -106,7 +119,7 @@ class Daemon:
         self.settings, self.stopping = settings, False
         self.world = world_of(clock, settings)
         self.scorer = scorer_of(settings)
-        rules = rules_of(settings, Path(options.config) if options.config else None)
+        rules = rules_of(settings, _path(options))
         store = self._store(options)
         self.outbox = outbox_of(settings)
         scorer = None if self.scorer is None else wrap(self.scorer)
@@ -125,14 +138,24 @@ class Daemon:
         stack.callback(self.source.close)
         self.source.seek(positions)
         self.keeper.attach(self.source)
-        shown = publisher(self.monitor, settings, self.outbox, address, self.scorer, self.sources, self.notifier)
+        ask = self._ask_reload if options.reload else None
+        shown = publisher(self.monitor, settings, self.outbox, address, self.scorer, self.sources, self.notifier, ask)
         board = self._board = stack.enter_context(shown)
         tell = _and_show(teller(self.world.table, self.scorer), board)
+        watch = Watch(self.sources, self.outbox, self.monitor.source_counts)
         self.loop = Loop(
             self.monitor, self.source, clock, self.world.partitions, self.keeper, tell, POLL, recorder,
-            (board.publish, Watch(self.sources, self.outbox, self.monitor.source_counts).look, self._answer),
-            self.notifier,
+            (board.publish, watch.look, self._answer, self._look_for_changes), self.notifier,
         )  # fmt: skip
+        self.reloader = Reloader(
+            settings, _path(options), lambda: loaded(options), self.monitor, self.loop, board.reloaded
+        )
+
+    def _ask_reload(self) -> Future[str]:
+        return self.reloader.ask()
+
+    def _look_for_changes(self, now: int) -> None:
+        self.reloader.look(now)
 
     def _store(self, options: RunOptions) -> Store | None:
         """State is kept where a configuration asks for a daemon; a bare pipe is forgotten when it ends."""
@@ -150,10 +173,10 @@ class Daemon:
             self.notifier.answer(now)
 
     def catch_signals(self) -> None:
-        """SIGTERM and SIGINT end the run in order; SIGHUP is not a reason to die."""
+        """SIGTERM and SIGINT end the run in order; SIGHUP takes in a changed configuration."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, lambda number, frame: get().warning("config.unchanged", reason=_NO_RELOAD))
+        signal.signal(signal.SIGHUP, lambda number, frame: self.reloader.ask())
 
     def _stop(self, number: int, frame: Any) -> None:
         if self.stopping:  # the second time: now
@@ -194,9 +217,6 @@ def _and_show(tell: Callable[[Told], Message], board: Publisher) -> Callable[[To
         return message
 
     return told
-
-
-_NO_RELOAD = "a running daemon does not take a changed configuration yet: restart it"
 
 
 def _instance(store: Store) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,6 +50,7 @@ class Publisher:
         self._firing: dict[str, Message] = {}
         self._recent: deque[Message] = deque(maxlen=RECENT)
         self._minute: deque[tuple[int, int, int]] = deque()  # time, windows looked at, windows judged
+        self._config_ok, self._config_time = True, monitor.parts.clock.now()
 
     def tell(self, said: Message) -> None:
         """An alert changed."""
@@ -57,6 +59,11 @@ class Publisher:
             self._firing[str(said["fingerprint"])] = said
         else:
             self._firing.pop(str(said["fingerprint"]), None)
+
+    def reloaded(self, ok: bool, now: int) -> None:
+        """The configuration was read again: whether it is in force."""
+        self._config_ok = ok
+        self._config_time = now if ok else self._config_time
 
     def restore(self) -> None:
         """After a restart: what fires since before."""
@@ -93,6 +100,7 @@ class Publisher:
                 lag_now=lag["p99"],
                 budget_seconds=budget,
                 streams=self._streams(),
+                rules=tuple(self._monitor.parts.alerts.standings()),
                 figures=self._figures(lag["p99"] / budget, self._coverage(now), silences),
             )
         )
@@ -140,7 +148,8 @@ class Publisher:
         outcome, ts = latest.outcome[:n].copy(), latest.ts[:n].copy()
         since = self._monitor.since[: ts.size]
         age = np.where(since > 0, (ts - since) / 1e9, np.nan).astype(np.float32)
-        return Streams(names, list(table.groups), score, value, weight, outcome, ts, np.maximum(age, 0))
+        labels = list(table.labels)
+        return Streams(names, list(table.groups), score, value, weight, outcome, ts, np.maximum(age, 0), labels)
 
     def _figures(self, utilization: float, coverage: float, silences: tuple[dict[str, Any], ...]) -> Figures:
         monitor, parts = self._monitor, self._monitor.parts
@@ -170,6 +179,8 @@ class Publisher:
             alerts_left_out=parts.alerts.left_out,
             alerts={(name, state): n for name, of in parts.alerts.counts().items() for state, n in of.items()},
             notifications=self._outbox.counts(),
+            config_ok=self._config_ok,
+            config_seconds=self._config_time / 1e9,
             suppressed={} if self._notifier is None else dict(self._notifier.suppressed),
             silences=Counter(each["status"]["state"] for each in silences) if silences else {},
             now=self._published,
@@ -219,17 +230,23 @@ def publisher(
     scorer: Scorer | None,
     sources: Mapping[str, Source],
     notifier: Notifier | None = None,
+    reload: Callable[[], Future[str]] | None = None,
 ) -> Iterator[Publisher]:
-    """The page and the HTTP interface, for as long as the run lasts; without an address nothing is served."""
+    """The page and the HTTP interface, for as long as the run lasts; without an address nothing is served.
+
+    ``reload`` is what ``/-/reload`` asks; None = it is off.
+    """
     found = Publisher(monitor, settings, outbox, scorer, sources, notifier)
     found.restore()
     found.publish(monitor.parts.clock.now())  # whoever asks before the first turn gets the whole answer too
     if address is None:
         yield found
         return
-    from stream.web.server import WebServer  # only those who serve pay for its import
+    from stream.web.routes import application  # only those who serve pay for their import
+    from stream.web.server import WebServer
 
-    server = WebServer(found.board, *address, None if notifier is None else notifier.desk)
+    desk = None if notifier is None else notifier.desk
+    server = WebServer(application(found.board, desk, reload), *address)
     server.start()
     found.url = server.url
     try:

@@ -14,6 +14,7 @@ from stream.rules.columns import Bools, Names, Observed, Rows, Slots
 from stream.rules.group_watch import GroupTable, watch_of
 from stream.rules.life import FIRING, PENDING, STATES
 from stream.rules.rule import Rule
+from stream.rules.standing import Standing
 from stream.rules.watch import Watch
 
 __all__ = ["Alerts", "Change", "Interval"]
@@ -173,11 +174,15 @@ class Alerts:
         """Evaluations and unknown ones, by rule key."""
         return {watch.rule.key: (watch.evaluations, watch.unknown) for watch in self._watches}
 
+    def standings(self) -> list[Standing]:
+        """How each rule is doing, with a few of the streams that are pending."""
+        return [watch.standing() for watch in self._watches]
+
     def replace(self, rules: Sequence[Rule], ts: int, intervals: Mapping[str, Interval] | None = None) -> list[Change]:
         """Other rules from now on (``ts``, event time); what fired under a rule that is gone or changed is resolved.
 
-        A rule with the same key and the same content keeps its alerts; its texts may be others. ``intervals`` take
-        the place of those before, where given.
+        A rule with the same key and the same content keeps its alerts; its texts may be others. Windows that are asked
+        for as before are kept. ``intervals`` take the place of those before, where given.
         """
         self._intervals = self._intervals if intervals is None else intervals
         kept = {watch.rule.key: watch for watch in self._watches}

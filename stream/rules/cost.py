@@ -43,8 +43,10 @@ def _own(node: ast.AST) -> int:
     return 4 if isinstance(node, ast.IfExp) else int(isinstance(node, ast.operator | ast.boolop | ast.Name))
 
 
-def _text(node: ast.AST) -> bool:
-    return any(isinstance(each, ast.Constant) and isinstance(each.value, str) for each in ast.walk(node))
+def _text(node: ast.expr) -> bool:
+    """Whether strings are compared; a span inside of a call is none of them."""
+    sides = node.elts if isinstance(node, ast.List | ast.Tuple | ast.Set) else [node]
+    return any(isinstance(each, ast.Constant) and isinstance(each.value, str) for each in sides)
 
 
 def _call(name: str) -> int:

@@ -175,16 +175,37 @@ class Ring:
         return {"head": head, "offset": self.offset, **cells, **blocks}
 
     def restore(self, columns: Mapping[str, Array]) -> bool:
-        """The inverse of ``columns``; false where they are those of another shape, and nothing is taken."""
+        """The inverse of ``columns``; of a ring of another shape what fits. False where nothing does."""
+        head = int(columns["head"][0])
         own = self.columns()
         if {name: len(stack) for name, stack in own.items() if name != "offset"} != {
             name: len(stack) for name, stack in columns.items() if name != "offset"
         }:
-            return False
-        head = int(columns["head"][0])
+            return head >= 0 and self._take_over(columns, head)
         self._head, self.offset = None if head < 0 else head, columns["offset"].copy()
         self._cells = {name: columns[f"cells.{name}"].copy() for name in self._cells}
         self._blocks = {name: columns[f"blocks.{name}"].copy() for name in self._blocks}
+        return True
+
+    def _take_over(self, columns: Mapping[str, Array], head: int) -> bool:
+        """The cells of a ring that other windows shared; what it did not keep begins now."""
+        old = {name: columns[f"cells.{name}"] for name in self._cells if f"cells.{name}" in columns}
+        if not old:
+            return False
+        self.offset = np.zeros(0)
+        self.grow(len(columns["offset"]))
+        rows, length = slice(0, len(columns["offset"])), len(next(iter(old.values())))
+        self.offset[rows] = columns["offset"]
+        for cell in range(max(0, head - min(length, self._length) + 1), head + 1):
+            self.advance(cell * self.width)
+            now = {name: stack[cell % length] for name, stack in old.items()}
+            for name, values in now.items():
+                self._cells[name][cell % self._length, rows] = values
+            for name, stack in self._blocks.items():
+                part = STATS[name].of(now["value"], cell) if self.width == 1 else now.get(name)
+                if part is not None:
+                    at = self._block_of(cell)
+                    stack[at, rows] = STATS[name].join(stack[at, rows], part)
         return True
 
 

@@ -18,6 +18,7 @@ from stream.rules.life import (
     INACTIVE,
     LEFT_OUT,
     MARKS,
+    PENDING,
     STARTS_AT,
     STATES,
     Indices,
@@ -27,6 +28,7 @@ from stream.rules.life import (
 from stream.rules.limited import Limited
 from stream.rules.policy import judged, out_of_range
 from stream.rules.rule import Rule
+from stream.rules.standing import SHOWN, Standing
 from stream.rules.trust import decided, trusted
 from stream.rules.truth import Truth
 
@@ -44,6 +46,7 @@ class Watch:
         self.limited = Limited()
         self.evaluations = 0  # rule x stream
         self.unknown = 0  # of these, neither true nor false
+        self.evaluated = 0  # end of the last step it was evaluated at, ns
         self.left_out = 0  # alerts that could not fire for the limit, each time counted once
 
     @property
@@ -68,6 +71,7 @@ class Watch:
         rule, life = self.rule, self.life
         known = int(np.count_nonzero(truth.true) + np.count_nonzero(truth.false))
         self.evaluations += len(observed.slots)
+        self.evaluated = observed.end
         self.unknown += len(observed.slots) - known
         if not len(life) and not filled.true.any():
             return self._tell_limit(observed.ts) if self.limited.starts_at is not None else []
@@ -199,6 +203,17 @@ class Watch:
     def firing(self) -> list[Change]:
         """What fires now, as it was told."""
         return [*self.told.values(), *self.limited.firing(self.rule)]
+
+    def standing(self) -> Standing:
+        """How the rule is doing."""
+        state, names = self.life.state, self._names
+        pending = np.flatnonzero(state == PENDING)
+        shown = tuple(
+            (names.names[slot], names.groups[slot], int(self.life.times[ACTIVE_AT, row]))
+            for row, slot in zip(pending[:SHOWN].tolist(), self.life.slot[pending[:SHOWN]].tolist(), strict=True)
+        )
+        firing = int(np.count_nonzero(state == FIRING))
+        return Standing(self.rule, len(pending), firing, self.evaluations, self.unknown, self.evaluated, shown)
 
     def suspects(self) -> Slots:
         """Slots that are pending or firing."""

@@ -3,7 +3,7 @@
 from stream.config_text import ConfigError, Problem
 from stream.settings.calendar import Span, TimeInterval
 from stream.settings.findings import findings, rule_paths
-from stream.settings.load import from_mapping, load, load_text
+from stream.settings.load import config_files, from_mapping, load, load_text
 from stream.settings.outputs import (
     RECEIVER,
     Branch,
@@ -89,6 +89,7 @@ __all__ = [
     "Webhook",
     "Windows",
     "blind_kept",
+    "config_files",
     "findings",
     "from_mapping",
     "generate",

@@ -32,7 +32,7 @@ def load(
     the process's. ``sources`` are needed where a path is given, unless told otherwise. Raises ConfigError.
     """
     paths = [] if path is None else [path] if isinstance(path, str | Path) else list(path)
-    documents = [read_file(file) for each in paths for file in _files(Path(each))]
+    documents = [read_file(file) for each in paths for file in config_files(Path(each))]
     needed = bool(paths) if need_sources is None else need_sources
     return _settings(documents, overrides, os.environ if env is None else env, needed)
 
@@ -54,7 +54,8 @@ def from_mapping(tree: Mapping[str, Any]) -> Settings:
     return _validated(Document("", dict(tree)), need_sources=False)
 
 
-def _files(path: Path) -> list[Path]:
+def config_files(path: Path) -> list[Path]:
+    """The file, or those of a directory in order of name; raises ConfigError where it holds none."""
     if not path.is_dir():
         return [path]
     found = sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml"))

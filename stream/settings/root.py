@@ -140,6 +140,13 @@ class Logging(Section):
     """The least level written."""
 
 
+class Reload(Section):
+    """When a changed configuration is taken in."""
+
+    poll: DurationOrZero = by_default("10s")
+    """How often files are looked at for changes; `0s`: only when asked to, by SIGHUP."""
+
+
 class Settings(Section):
     """heed's configuration."""
 
@@ -177,6 +184,8 @@ class Settings(Section):
     """The page, metrics and the HTTP interface."""
     logging: Logging = Logging()
     """Log lines."""
+    reload: Reload = Reload()
+    """When changed rules are taken in; most else needs a restart."""
 
 
 def contradictions(settings: Settings) -> list[tuple[Place, str]]:

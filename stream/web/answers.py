@@ -102,6 +102,7 @@ def _rows(table: Streams, slots: Slots) -> list[dict[str, Any]]:
         **{name: _numbers(getattr(table, name)[slots].tolist()) for name in ("score", "value", "weight", "age")},
         "outcome": [_outcome(code) for code in table.outcome[slots].tolist()],
         "ts": [_time(ts) for ts in table.ts[slots].tolist()],
+        "labels": [table.labels[slot] if slot < len(table.labels) else {} for slot in slots.tolist()],
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 

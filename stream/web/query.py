@@ -56,3 +56,8 @@ def one_of(*choices: str) -> Read:
         return text
 
     return read
+
+
+def yes_or_no(text: str) -> bool:
+    """``true`` or ``false``."""
+    return bool(one_of("true", "false")(text) == "true")

@@ -1,4 +1,4 @@
-"""Which address answers what; all but silences is read-only."""
+"""Which address answers what; all is read-only but silences, and /-/reload where it is allowed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from stream.telemetry import CONTENT_TYPE, Telemetry
 from stream.web import answers
 from stream.web.body import encode
 from stream.web.every import guarded
-from stream.web.query import QueryError, Read, asked, one_of, rows
+from stream.web.query import QueryError, Read, asked, one_of, rows, yes_or_no
 from stream.web.ranking import SORTS
+from stream.web.reloading import Reload, reloading
+from stream.web.rule_answer import rules
 from stream.web.silencing import silencing
 from stream.web.snapshot import Board
 
@@ -33,10 +35,10 @@ _KINDS = {400: "bad_data", 403: "forbidden", 404: "not_found", 405: "method_not_
 Answer = Callable[[Request], Awaitable[Response]]
 
 
-def application(board: Board, desk: Desk | None = None) -> ASGIApp:
-    """Everything that is served, over what stands on ``board``; requests to silence go to ``desk``."""
+def application(board: Board, desk: Desk | None = None, reload: Reload | None = None) -> ASGIApp:
+    """Everything that is served, over what stands on ``board``; requests go to ``desk`` (to silence) and ``reload``."""
     app = Starlette(
-        routes=[*_page(), *_probes(board), *_api(board), *silencing(board, desk, _json)],
+        routes=[*_page(), *_probes(board), reloading(reload), *_api(board), *silencing(board, desk, _json)],
         middleware=[Middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)],
         exception_handlers=dict.fromkeys((QueryError, SilenceError), _not_understood)
         | {HTTPException: _refused, Exception: _failed},
@@ -86,6 +88,8 @@ def _api(board: Board) -> list[Route]:
         _says("alerts", lambda **how: answers.alerts(board.latest(), **how), {"limit": rows}),
         _says("streams", lambda **how: answers.streams(board.latest(), **how),
               {"limit": rows, "sort": one_of(*SORTS), "group": str, "q": str, "stream": str}),
+        _says("rules", lambda **how: rules(board.latest(), **how),
+              {"type": one_of("alert", "record"), "exclude_alerts": yes_or_no}),
         _says("coverage", lambda **how: answers.coverage(board.latest(), **how), {"limit": rows, "group": str}),
     ]  # fmt: skip
 

@@ -11,6 +11,7 @@ import numpy as np
 from connectors.batch import Floats, Times
 from models.contract import F32
 from stream.notify.notifier import Suppressed
+from stream.rules.standing import Standing
 from stream.telemetry import Figures
 from stream.verdict import Codes
 
@@ -36,6 +37,7 @@ class Streams:
     outcome: Codes = field(default_factory=lambda: np.empty(0, np.int8))
     ts: Times = field(default_factory=lambda: np.empty(0, np.int64))
     age: F32 = field(default_factory=lambda: np.empty(0, np.float32))
+    labels: Sequence[Mapping[str, str]] = ()
 
     def __len__(self) -> int:
         """Slots that every column has: a stream that is being added may stand in some only."""
@@ -61,6 +63,7 @@ class Snapshot:
     figures: Figures = field(default_factory=Figures)
     suppressed: Mapping[str, Suppressed] = field(default_factory=dict)  # by fingerprint, who is kept back and why
     silences: tuple[Row, ...] = ()  # as the interface tells them
+    rules: tuple[Standing, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

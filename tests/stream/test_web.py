@@ -23,6 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stream import log
 from stream.ledger import OUTCOMES
+from stream.rules.rule_file import read_rules
+from stream.rules.standing import Standing
 from stream.telemetry import Build, Figures
 from stream.web import answers, ranking
 from stream.web.routes import PAGE
@@ -31,7 +33,7 @@ from stream.web.snapshot import HISTORY, SECOND, Board, Snapshot, Streams
 
 ROOT = Path(__file__).parent.parent.parent
 HOSTILE = '<img src=x onerror="alert(1)">\n\\ü\ud800'
-JSON = ("status", "history", "alerts", "silences", "streams", "coverage")
+JSON = ("status", "rules", "history", "alerts", "silences", "streams", "coverage")
 ADDRESSES = ("/", "/metrics", "/-/healthy", "/-/ready", *(f"/api/v1/{name}" for name in JSON))
 
 
@@ -182,6 +184,47 @@ def test_alerts_have_the_shape_that_prometheus_gives_and_all_of_the_message() ->
     assert [each["state"] for each in found["data"]["recent"]] == ["resolved"]
 
 
+# -- rules
+
+
+RULES = """
+groups:
+  - name: plant
+    interval: 10s
+    rules:
+      - {alert: anomaly, expr: score > 1, for: 1m, labels: {severity: warning}, annotations: {summary: x}}
+      - {alert: anomaly, expr: score > 2, labels: {severity: critical}}
+  - {name: other, rules: [{alert: calm, expr: score < 1}]}
+"""
+
+
+def test_rules_have_prometheus_shape_with_their_states_and_alerts() -> None:
+    first, second, third = read_rules(RULES, "r.yaml")
+    standings = (
+        Standing(first, pending=1, firing=1, evaluations=9, unknown=2, evaluated=SECOND, waiting=(("s7", "g3", 0),)),
+        Standing(second, evaluated=2 * SECOND),
+        Standing(third),
+    )
+    with served(Snapshot(rules=standings, alerts=(alert("s1"),))) as client:
+        found = client.get("/api/v1/rules").json()
+        bare = client.get("/api/v1/rules?exclude_alerts=true").json()["data"]["groups"]
+        assert client.get("/api/v1/rules?type=record").json()["data"] == {"groups": []}
+        assert client.get("/api/v1/rules?exclude_alerts=perhaps").status_code == 400
+    plant, other = found["data"]["groups"]
+    assert (plant["name"], plant["file"], plant["interval"]) == ("plant", "r.yaml", 10)
+    assert plant["lastEvaluation"] == "1970-01-01T00:00:02Z"
+    assert [rule["state"] for rule in plant["rules"]] == ["firing", "inactive"]
+    assert [len(rule["alerts"]) for rule in plant["rules"]] == [2, 0], "each alert stands with its own rule"
+    shown = plant["rules"][0]
+    assert [each["state"] for each in shown["alerts"]] == ["firing", "pending"]
+    assert shown["alerts"][1]["labels"]["stream"] == "s7"
+    wanted = {"name": "anomaly", "query": "score > 1", "duration": 60, "type": "alerting", "health": "ok", "unknown": 2}
+    assert wanted.items() <= shown.items()
+    assert (other["rules"][0]["health"], other["rules"][0]["state"]) == ("unknown", "unknown")
+    assert other["rules"][0]["lastEvaluation"].startswith("0001-")
+    assert [rule["alerts"] for group in bare for rule in group["rules"]] == [[], [], []]
+
+
 # -- streams
 
 
@@ -192,7 +235,7 @@ def test_the_streams_of_the_highest_score_come_first() -> None:
         assert found["total"] == 300
         assert found["streams"][0] == {
             "stream": "s299", "group": "g149", "score": 299.0, "value": 2990.0, "weight": -299.0, "age": 0.0,
-            "outcome": "full", "ts": "1970-01-01T00:00:01Z",
+            "outcome": "full", "ts": "1970-01-01T00:00:01Z", "labels": {},
         }  # fmt: skip
         assert names(client, "?sort=weight&limit=2") == ["s0", "s1"]
         assert names(client, "?sort=name&limit=3") == ["s0", "s1", "s10"]
@@ -464,7 +507,7 @@ def test_one_stream_is_found_by_its_whole_name() -> None:
 
 def test_the_documentation_tells_of_every_address_and_parameter() -> None:
     text = (ROOT / "docs" / "http.md").read_text("utf-8")
-    assert set(re.findall(r"^\| `(/[^`]*)` \|", text, re.MULTILINE)) == set(ADDRESSES)
+    assert set(re.findall(r"^\| `(/[^`]*)` \|", text, re.MULTILINE)) == {*ADDRESSES, "/-/reload"}
     for word in ("limit", "sort", "group", "q", "stream", *ranking.SORTS, *OUTCOMES):
         assert f"`{word}`" in text
     assert set(answers.status(Snapshot())["now"]) <= set(re.findall(r"`(\w+)`", text))
