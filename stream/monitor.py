@@ -20,10 +20,10 @@ from stream.lane import Tick
 from stream.latest import Latest
 from stream.ledger import FULL, GAP, SENTINEL, SHED, WARMUP
 from stream.looks import Looked
+from stream.observed import of_readings, of_verdicts
 from stream.owed import Owed
 from stream.parts import Parts
 from stream.rules.change import Change
-from stream.rules.columns import Observed
 from stream.selection import Admission, Reason, everyone, frames_left, looks_per_frame
 from stream.selfalert import SelfAlert
 from stream.sentinel import Evidence
@@ -35,7 +35,6 @@ WARM = 100  # steps with a reading before a stream is judged
 MINUTE = 60_000_000_000  # ns
 SUSPECT = 1.0  # sentinel scores from here on make a stream suspect
 _COUNTERS = ("violations", "longest_unseen", "accepted", "model_errors", "judge_from")
-_SAID = ("score", "p", "expected", "low", "high", "weight", "age")
 Bools = npt.NDArray[np.bool_]
 
 
@@ -178,7 +177,8 @@ class Monitor:
         evidence = self._sense(tick, turn, muted)
         if not judged:
             if muted and tick.k % self._every == 0 and self.parts.alerts.looks_back:
-                self.parts.alerts.remember(self._observed(tick, self._of_readings(tick)))
+                parts = self.parts
+                parts.alerts.remember(of_readings(tick, parts.windows, parts.sentinel, self._every))
             return
         self.behind = tick.backlog
         verdicts = nothing_said(tick)
@@ -391,9 +391,7 @@ class Monitor:
     def _evaluate(self, verdicts: Verdicts, turn: Turn) -> None:
         tick, parts = verdicts.tick, self.parts
         coverage = verdicts.coverage(parts.groups.of[tick.slots], len(parts.groups))
-        said = {name: getattr(verdicts, name) for name in _SAID}
-        observed = self._observed(tick, {**said, **self._of_readings(tick), "coverage": coverage}, verdicts.fidelity)
-        changes = parts.alerts.update(observed)
+        changes = parts.alerts.update(of_verdicts(verdicts, coverage, parts.windows, parts.sentinel, self._every))
         of_streams = [change for change in changes if change.slot >= 0]
         turn.told += [self._tell(change, verdicts, coverage) for change in of_streams]
         turn.incidents += parts.incidents.gather(of_streams, tick.end)
@@ -401,24 +399,6 @@ class Monitor:
         own += self._self.look(tick.start, self._breached, self.unseen)
         turn.told += [Told(change, None, -1, 1.0, 0) for change in own]
         self.laps.lap("rules")
-
-    def _of_readings(self, tick: Tick) -> dict[str, npt.NDArray[Any]]:
-        """The numbers of a rule that depend on readings alone, whoever was looked at."""
-        windows = self.parts.windows
-        flat, silent = self.parts.sentinel.runs(tick.slots)
-        return {
-            "value": tick.value,
-            "rate": windows.rate[tick.slots],
-            "imputed": 1 - windows.valid[tick.slots] / np.float32(windows.size),
-            "flat": flat,
-            "silent": silent,
-        }
-
-    def _observed(
-        self, tick: Tick, numbers: dict[str, npt.NDArray[Any]], fidelity: npt.NDArray[np.int8] | None = None
-    ) -> Observed:
-        said = np.zeros(tick.slots.size, np.int8) if fidelity is None else fidelity
-        return Observed(tick.start, tick.end, tick.slots, numbers, said, tick.step, self._every)
 
     def _tell(self, change: Change, verdicts: Verdicts, coverage: F32) -> Told:
         slots = verdicts.tick.slots
