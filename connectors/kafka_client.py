@@ -14,7 +14,7 @@ from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from kafka.errors import KafkaConnectionError, KafkaTimeoutError
 
 from connectors import kafka_security
-from connectors.kafka_quirks import overhear
+from connectors.kafka_quirks import hear_out, overhear
 
 Settings = dict[str, Any]  # keyword arguments of a kafka-python client
 Client = TypeVar("Client")
@@ -24,7 +24,7 @@ _ASSIGNORS = {
     "roundrobin": RoundRobinPartitionAssignor,
     "cooperative-sticky": CooperativeStickyAssignor,
 }
-_CLOSED = ("socket disconnected", "KafkaConnectionError")
+_VAGUE = re.compile(r"socket disconnected|timed out|^KafkaConnectionError$")
 _COMPRESSIONS = {"none": None, **{name: name for name in ("gzip", "snappy", "lz4", "zstd")}}
 _RESETS = {
     **dict.fromkeys(("smallest", "earliest", "beginning"), "earliest"),
@@ -213,9 +213,10 @@ class Opening:
     def _made(self, **settings: Any) -> Any:
         self._inner = KafkaConsumer.DEFAULT_CONFIG["kafka_client"](**settings)
         overhear(self._inner, self._heard)
+        hear_out(self._inner)
         return self._inner
 
     def _heard(self, error: Exception | None) -> None:
         """A closed socket explains less than what went before it."""
-        if error is None or self.trouble is None or not str(error).endswith(_CLOSED):
+        if error is None or self.trouble is None or not _VAGUE.search(str(error)):
             self.trouble = None if error is None else said(error)

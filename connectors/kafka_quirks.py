@@ -33,6 +33,30 @@ def overhear(client: Any, note: Callable[[Exception | None], None]) -> None:
     connections.get_connection = get_connection
 
 
+def hear_out(client: Any) -> None:
+    """Let what a broker says before it hangs up be read, such as why it does not let somebody in.
+
+    The client throws away what came in the same moment as the end of the connection.
+    """
+    connections: Any = getattr(client, "_manager", None)
+    build: Any = getattr(connections, "_build_transport", None)
+    if build is None:
+        return
+
+    async def built(*arguments: Any, **rest: Any) -> Any:
+        transport = await build(*arguments, **rest)
+        receive: Any = getattr(transport, "_sock_recv", None)
+        if receive is not None:
+            transport._sock_recv = lambda: _data_first(*receive())
+        return transport
+
+    connections._build_transport = built
+
+
+def _data_first(data: bytes, error: Exception | None) -> tuple[bytes, Exception | None]:
+    return data, None if data else error  # the end is met again by the next read
+
+
 def joining(consumer: KafkaConsumer) -> bool:
     """True while partitions are dealt out anew; the next poll should then wait for the outcome.
 

@@ -1,6 +1,6 @@
 """Alerts that are told together: when, for what reason, and what the receiver has been told of them so far.
 
-As Alertmanager does it, with two differences (docs/decisions/015): it acts when there is something to do, not at every
+As Alertmanager does it, with two differences (docs/decisions/017): it acts when there is something to do, not at every
 ``group_interval``; and an alert that came and went before anybody was told is told once, as resolved.
 """
 
