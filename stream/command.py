@@ -39,7 +39,7 @@ def fails_well(command: Callable[..., Any]) -> Callable[..., Any]:
 def _exit_code(error: Exception) -> int | None:
     kinds = {
         "ConfigError": CONFIG, "ModelError": CONFIG, "UnusableError": CONFIG, "SourceError": UNAVAILABLE,
-        "WebError": UNAVAILABLE, "AskError": UNAVAILABLE, "SinkError": IO, "StoreError": IO, "DeclinedError": FAILED,
+        "WebError": UNAVAILABLE, "SinkError": IO, "StoreError": IO, "DeclinedError": FAILED,
     }  # fmt: skip
     found = next((kinds[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in kinds), None)
     return IO if found is None and isinstance(error, OSError) else found

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from connectors.batch import PartitionTable, StreamTable
 from connectors.clock import ReplayClock
-from connectors.heed_http import ask
+from connectors.heed_answers import answer
 from connectors.recording import RecordingSource, heading
 from connectors.replay import ReplaySource
 from connectors.source import Source
@@ -41,8 +41,8 @@ def recorded_streams(files: Sequence[str]) -> Streams:
 
 
 def running_streams(url: str) -> Streams:
-    """The streams that a running heed knows now, at most ``MOST`` of them. Raises AskError."""
-    data = ask(url, "streams", {"limit": str(MOST), "sort": "name"})
+    """The streams that a running heed knows now, at most ``MOST`` of them. Raises SourceError."""
+    data = answer(url, "streams", {"limit": str(MOST), "sort": "name"})
     found = Streams(url)
     for row in data["streams"]:
         found.add(row["stream"], row["group"], row.get("labels", {}))

@@ -19,7 +19,7 @@ _PLURAL: dict[Level, str] = {"error": "errors", "warning": "warnings", "lint": "
 
 
 def check_rules(names: Sequence[str], recordings: Sequence[str], url: str | None, output: str) -> int:
-    """Print what was found: 0 nothing that matters, 1 errors, 3 only lint. Raises SourceError, AskError."""
+    """Print what was found: 0 nothing that matters, 1 errors, 3 only lint. Raises SourceError."""
     try:
         paths = yaml_files(names)
     except ConfigError as error:

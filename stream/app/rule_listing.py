@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from connectors.heed_http import ask
+from connectors.heed_answers import answer
 from stream.app.parts import rules_of
 from stream.app.rule_files import yaml_files
 from stream.rules.rule import Rule
@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 
 def list_rules(names: Sequence[str], config: str | None, url: str | None, output: str) -> None:
-    """Print them. Raises ConfigError, AskError."""
+    """Print them. Raises ConfigError, SourceError."""
     rows = list(_running(url)) if url else [_row(rule) for rule in _rules(names, config)]
     if output == "json":
         typer.echo(json.dumps(rows, indent=2))
@@ -52,7 +52,7 @@ def _row(rule: Rule) -> Row:
 
 
 def _running(url: str) -> Iterable[Row]:
-    for group in ask(url, "rules", {"exclude_alerts": "true"})["groups"]:
+    for group in answer(url, "rules", {"exclude_alerts": "true"})["groups"]:
         for rule in group["rules"]:
             same = {name: rule[name] for name in ("for", "labels", "annotations", "state", "pending", "firing", "line")}
             about = {"alert": rule["name"], "expr": rule["query"], "lastEvaluation": rule["lastEvaluation"]}
