@@ -298,7 +298,7 @@ def test_a_state_that_can_not_be_written_does_not_stop_it_and_no_alert_is_lost(
     tmp_path: Path, begin: Callable[..., Daemon]
 ) -> None:
     def little_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (180_000, 180_000))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
     rules = tmp_path / "r.yaml"
