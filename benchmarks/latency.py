@@ -1,4 +1,4 @@
-"""From the moment a step is due until its alert stands on the alert topic: one host, a real broker."""
+"""From the moment a step is due until its alert is on the alert topic, or at a webhook: one host, a real broker."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,6 +41,8 @@ windows: {{lateness: 500ms}}
 model: {{name: none}}
 rule_files: [{folder}/rules.yaml]
 sinks: [{{type: kafka, topic: {alerts}}}]
+receivers: [{{name: hook, webhook: {{url: "{url}"}}}}]
+route: {{receiver: hook, group_by: [alertname, stream], group_wait: 0s, group_interval: 1s}}
 state: {{path: {folder}/state}}
 server: {{listen: none}}
 """
@@ -47,21 +50,28 @@ _RULES = "groups: [{name: latency, rules: [{alert: High, expr: 'value > 90'}]}]\
 
 
 def figures() -> dict[str, Any]:
-    """Milliseconds from due to arrival, for each client; ``skipped`` tells why there are none."""
+    """Milliseconds from due to arrival, by client, on the topic and at a webhook; ``skipped``: why there are none."""
     skipped: list[str] = []
     try:
         with broker() as servers:
-            return {"found": [measure(servers, library) for library in clients(skipped)], "skipped": skipped}
+            found = [each for library in clients(skipped) for each in measure(servers, library)]
+            return {"found": found, "skipped": skipped}
     except NoBroker as error:
         return {"found": [], "skipped": [str(error)]}
 
 
-def measure(servers: str, library: str, seconds: int = SECONDS) -> dict[str, Any]:
-    """Run the daemon over ``RATE`` readings a second of which some are out of bounds; p50 and p99 of the delay."""
+def measure(servers: str, library: str, seconds: int = SECONDS) -> list[dict[str, Any]]:
+    """Run the daemon over ``RATE`` readings a second of which some are out of bounds; p50 and p99 of the delays."""
+    with _Hook() as hook:
+        return _measured(servers, library, seconds, hook)
+
+
+def _measured(servers: str, library: str, seconds: int, hook: _Hook) -> list[dict[str, Any]]:
     topic, alerts = new_topic(servers, "latency"), new_topic(servers, "latency-alerts")
     with TemporaryDirectory(prefix="heed-bench-") as folder:
         config = Path(folder) / "heed.yaml"
-        config.write_text(_CONFIG.format(topic=topic, alerts=alerts, servers=servers, folder=folder, library=library))
+        given = {"topic": topic, "alerts": alerts, "servers": servers, "folder": folder, "library": library}
+        config.write_text(_CONFIG.format(url=hook.url, **given))
         (Path(folder) / "rules.yaml").write_text(_RULES)
         command = [sys.executable, "-m", "stream.cli", "run", "-c", str(config)]
         daemon = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -72,19 +82,75 @@ def measure(servers: str, library: str, seconds: int = SECONDS) -> dict[str, Any
         finally:
             daemon.send_signal(signal.SIGTERM)
             _, said = daemon.communicate(timeout=30)
-    if not listener.delays:
+    if not listener.delays or not hook.delays:
         raise RuntimeError(f"no alert came; the daemon said:\n{said[-2000:]}")
-    delays = np.array(listener.delays) / 1e6
-    p50, p99, most = np.percentile(delays, [50, 99, 100]).round(1).tolist()
-    return {"client": library, "alerts": len(delays), "p50_ms": p50, "p99_ms": p99, "max_ms": most}
+    return [_row(library, "topic", listener.delays), _row(library, "webhook", hook.delays)]
 
 
-class _Listener:
+def _row(library: str, where: str, delays_ns: list[int]) -> dict[str, Any]:
+    p50, p99, most = np.percentile(np.array(delays_ns) / 1e6, [50, 99, 100]).round(1).tolist()
+    return {"client": library, "to": where, "alerts": len(delays_ns), "p50_ms": p50, "p99_ms": p99, "max_ms": most}
+
+
+class _Arrivals:
+    """Notes how long after their step was due alerts that fire arrive; those of the first seconds don't count."""
+
+    def __init__(self) -> None:
+        self.delays: list[int] = []  # ns
+        self._clock = WallClock()
+        self._began = self._clock.now()
+
+    def note(self, starts_at: str, now: int) -> None:
+        """An alert that fired at ``starts_at`` (RFC 3339) is here at ``now`` (ns)."""
+        if now - self._began >= _LEAD_S * SECOND:
+            start = round(datetime.fromisoformat(starts_at).timestamp() * 1e9)
+            self.delays.append(now - (start + SECOND + LATENESS_NS))
+
+
+class _Hook(_Arrivals):
+    """A webhook on loopback."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                said = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                now = hook._clock.now()
+                for alert in said["alerts"]:
+                    if alert["status"] == "firing" and said["reason"] == "new_group":
+                        hook.note(alert["startsAt"], now)
+                self.send_response(200)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *said: object) -> None:
+                """Nobody wants to know."""
+
+        return Handler
+
+    def __enter__(self) -> _Hook:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Listener(_Arrivals):
     """Notes when alerts arrive: the time at which a consumer's poll gives them out."""
 
     def __init__(self, servers: str, topic: str) -> None:
-        self.delays: list[int] = []  # ns
-        self._stopped, self._clock, self._began = threading.Event(), WallClock(), WallClock().now()
+        super().__init__()
+        self._stopped = threading.Event()
         options = {"bootstrap_servers": servers, "auto_offset_reset": "earliest", "group_id": None}
         self._consumer = import_module("kafka").KafkaConsumer(topic, fetch_max_wait_ms=50, **options)
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -95,13 +161,9 @@ class _Listener:
             found = self._consumer.poll(timeout_ms=100)
             now = self._clock.now()
             for record in (record for records in found.values() for record in records):
-                self._note(json.loads(record.value), now)
-
-    def _note(self, alert: Mapping[str, Any], now: int) -> None:
-        if alert["status"] != "firing" or now - self._began < _LEAD_S * SECOND:
-            return
-        start = round(datetime.fromisoformat(alert["starts_at"]).timestamp() * 1e9)
-        self.delays.append(now - (start + SECOND + LATENESS_NS))
+                alert = json.loads(record.value)
+                if alert["status"] == "firing":
+                    self.note(alert["starts_at"], now)
 
     def stop(self, wait_s: float) -> None:
         """After ``wait_s`` more."""
@@ -130,7 +192,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     for run in found["found"]:
         met = "met" if run["p99_ms"] <= TARGET_MS else "MISSED"
         yield (
-            f"due to alert on the topic, {run['client']}, {RATE:,} readings a second: p50 {run['p50_ms']:g} ms, "
+            f"due to alert at the {run['to']}, {run['client']}, {RATE:,} readings a second: p50 {run['p50_ms']:g} ms, "
             f"p99 {run['p99_ms']:g} ms (at most {TARGET_MS:g}: {met}), {run['alerts']} alerts"
         )
     for line in found["skipped"]:

@@ -60,7 +60,7 @@ def test_figures_are_told_beside_what_they_aim_at() -> None:
     run: dict[str, Any] = {"client": "kafka-python", "form": "single", "readings_per_second": 10, "by_the_wall": 9}
     told = "\n".join(kafka.lines({"found": [{**run, "over_naive": 11}], "peers": [], "skipped": ["x: y"]}))
     assert "aim 10: met" in told and "skipped: x: y" in told
-    delays = {"client": "confluent", "alerts": 3, "p50_ms": 5, "p99_ms": 101, "max_ms": 200}
+    delays = {"to": "topic", "client": "confluent", "alerts": 3, "p50_ms": 5, "p99_ms": 101, "max_ms": 200}
     assert "MISSED" in next(latency.lines({"found": [delays], "skipped": []}))
 
 
@@ -68,5 +68,5 @@ def test_figures_are_told_beside_what_they_aim_at() -> None:
 def test_alerts_arrive_and_their_delay_is_told(kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "_LEAD_S", 4)
     monkeypatch.setattr(latency, "_END_S", 3)
-    found = latency.measure(kafka, "kafka-python", seconds=10)
-    assert found["alerts"] > 0 and 0 < found["p50_ms"] <= found["p99_ms"] <= found["max_ms"]
+    for found in latency.measure(kafka, "kafka-python", seconds=10):
+        assert found["alerts"] > 0 and 0 < found["p50_ms"] <= found["p99_ms"] <= found["max_ms"]
