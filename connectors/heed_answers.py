@@ -20,6 +20,11 @@ class DeclinedError(Exception):
     """heed answered that it won't; the message is its own."""
 
 
+def opened(asked: str | Request, patience_s: float = PATIENCE_S) -> Any:
+    """What a running heed sends, to be read and closed. Raises HTTPError, OSError."""
+    return _OPENER.open(asked, timeout=patience_s)
+
+
 def answer(url: str, name: str, about: Mapping[str, object] | None = None) -> dict[str, Any]:
     """What ``/api/v1/{name}`` at ``url`` says, without its envelope. Raises SourceError where heed does not answer."""
     given = {key: value for key, value in (about or {}).items() if value is not None}
@@ -45,7 +50,7 @@ def _said(where: str, method: str, body: bytes | None = None) -> dict[str, Any]:
         raise SourceError(f"{where}: write an address like http://127.0.0.1:8321")
     try:
         asked = Request(where, body, {"content-type": "application/json"}, method=method)
-        with _OPENER.open(asked, timeout=PATIENCE_S) as said:
+        with opened(asked) as said:
             found = json.loads(said.read(MOST_BYTES))
             return dict(found.get("data", found))
     except HTTPError:

@@ -151,7 +151,7 @@ class Monitor:
             return
         gone = np.concatenate([leave, anew])
         changes = self.parts.alerts.forget(gone, time, "the stream ended")
-        turn.told += [Told(change, None, -1, 1.0, 0) for change in changes]
+        turn.told += [Told.alone(change) for change in changes]
         turn.incidents += self.parts.incidents.gather(changes, time)
         turn.notes.append(("stream.expired", {"streams": int(gone.size)}))
         self.parts.registry.release(leave)
@@ -397,7 +397,7 @@ class Monitor:
         turn.incidents += parts.incidents.gather(of_streams, tick.end)
         own = [change for change in changes if change.slot < 0]
         own += self._self.look(tick.start, self._breached, self.unseen)
-        turn.told += [Told(change, None, -1, 1.0, 0) for change in own]
+        turn.told += [Told.alone(change) for change in own]
         self.laps.lap("rules")
 
     def _tell(self, change: Change, verdicts: Verdicts, coverage: F32) -> Told:

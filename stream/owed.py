@@ -33,5 +33,5 @@ class Owed:
         if not self._changes:
             return
         changes, self._changes = self._changes, []
-        turn.told += [Told(change, None, -1, 1.0, 0) for change in changes]
+        turn.told += [Told.alone(change) for change in changes]
         turn.incidents += self._incidents.gather(changes, max(change.ends_at or change.starts_at for change in changes))

@@ -20,6 +20,11 @@ class Told:
     coverage: float
     shed: int
 
+    @classmethod
+    def alone(cls, change: Change) -> Told:
+        """A change that no verdict goes with."""
+        return cls(change, None, -1, 1.0, 0)
+
 
 @dataclass(slots=True)
 class Turn:

@@ -17,7 +17,7 @@ from stream.loop import Loop
 from stream.monitor import Monitor
 from stream.rules.rule import Rule
 from stream.settings import Settings, config_files, rule_paths
-from stream.turn import Told, Turn
+from stream.turn import Turn
 
 TAKEN_IN = ("rule_files", "logging", "reload")  # keys that need no restart; nor does what rule files hold
 CLOSED = "time_intervals"  # rules take it in, streams that are `closed` do not
@@ -166,9 +166,10 @@ class Reloader:
 
 def _replaced(monitor: Monitor, loaded: Loaded) -> Turn:
     """Other rules from now on; what fires under one that is gone or changed is resolved."""
-    alerts, incidents, time = monitor.parts.alerts, monitor.parts.incidents, monitor.last_tick
-    changes = alerts.replace(loaded.rules, time, intervals_of(loaded.settings))
-    return Turn([Told(change, None, -1, 1.0, 0) for change in changes], incidents.gather(changes, time))
+    turn = Turn()
+    monitor.owed.replace_rules(loaded.rules, monitor.last_tick, intervals_of(loaded.settings))
+    monitor.owed.settle(turn)
+    return turn
 
 
 def _needs_restart(running: Settings, wanted: Settings) -> list[str]:

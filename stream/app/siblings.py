@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
+from urllib.error import HTTPError
 
+from connectors.heed_answers import opened
 from stream.telemetry_together import Together
 
 TIMEOUT_S = 2.0
@@ -35,7 +35,7 @@ class Sibling:
         if not self.fate()[0]:
             return None
         try:
-            with urllib.request.urlopen(self.url + path, timeout=TIMEOUT_S) as answer:
+            with opened(self.url + path, TIMEOUT_S) as answer:
                 text: str = answer.read().decode()
                 return text
         except (OSError, ValueError):
@@ -46,9 +46,9 @@ class Sibling:
         if not self.fate()[0]:
             return "is down"
         try:
-            with urllib.request.urlopen(self.url + "-/ready", timeout=TIMEOUT_S):
+            with opened(self.url + "-/ready", TIMEOUT_S):
                 return ""
-        except urllib.error.HTTPError as error:
+        except HTTPError as error:
             return error.read().decode().strip().replace("\n", "; ")
         except OSError as error:
             return f"does not answer: {error}"
