@@ -7,6 +7,7 @@ from typing import Any
 from weakref import WeakSet
 
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import TopicAuthorizationFailedError
 from kafka.structs import MemberState
 
 
@@ -81,6 +82,12 @@ def fenced(consumer: KafkaConsumer) -> bool:
         return False
     beats, rejoins = getattr(coordinator, "_heartbeat_enabled", True), getattr(coordinator, "rejoining", True)
     return beats is False and rejoins is False
+
+
+def not_allowed(consumer: KafkaConsumer) -> str | None:
+    """Which topics the brokers don't let this client see; a poll says so only where it had a fetch under way."""
+    topics: Any = getattr(getattr(consumer, "_cluster", None), "unauthorized_topics", None)
+    return f"{TopicAuthorizationFailedError.__name__}: {', '.join(sorted(topics))}" if topics else None
 
 
 def make_no_topics(consumer: KafkaConsumer) -> None:

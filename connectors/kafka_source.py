@@ -31,7 +31,7 @@ from connectors.kafka_columns import of_poll
 from connectors.kafka_connection import Connection
 from connectors.kafka_dead_letters import DeadLetters, Letter, letter_topic
 from connectors.kafka_partitions import LETTERS, Partition, balance, metadata_of, parsed
-from connectors.kafka_quirks import fenced, joining, make_no_topics, unpark, unreadable
+from connectors.kafka_quirks import fenced, joining, make_no_topics, not_allowed, unpark, unreadable
 from connectors.kafka_whole import Unpacking, hand_out_whole
 from connectors.source import SourceError, UnusableError
 
@@ -107,6 +107,7 @@ class KafkaSource:
         self._asked = 0  # when the brokers were last asked without need
         self._assigned = self._heard  # when there last was a partition to read
         self._trouble: str | None = None  # what the client last complained of
+        self._denied: str | None = None  # what brokers don't let this client read
         self._refused: str | None = None  # why the broker does not let the group say how far it is
         self._closed = False
 
@@ -163,6 +164,8 @@ class KafkaSource:
     def problem(self) -> str | None:
         """What keeps readings from coming, for people; None = nothing."""
         silent = self._clock.now() - self._heard
+        if silent > SILENT and self._denied:
+            return self._denied  # it did answer, and said no
         if self._consumer is None or silent > SILENT:
             why = f": {trouble}" if (trouble := self._connection.trouble) else ""
             return f"no broker of {self._servers} answers since {silent // SECOND} s{why}"
@@ -257,7 +260,7 @@ class KafkaSource:
             return {}
         if fenced(consumer):
             raise SourceError(_double(consumer))
-        self._trouble = None
+        self._trouble = self._denied = not_allowed(consumer)
         parts = self._assignment.parts
         return {parts[at].number: (parts[at], of_poll(found)) for at, found in polled.items() if at in parts}
 
@@ -279,6 +282,7 @@ class KafkaSource:
         found = unreadable(consumer) if corrupt else None
         if found is None:
             self._trouble = said(error)
+            self._denied = self._trouble if isinstance(error, AuthorizationError) else None
             self._clock.wait(min(until, self._clock.now() + SECOND // 5))
             return
         at, offset = found

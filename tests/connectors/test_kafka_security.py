@@ -167,21 +167,37 @@ def denied(secure: SecureBroker, kind: ResourceType, name: str, operation: ACLOp
     admin.close()
 
 
-def test_a_right_to_read_that_is_taken_away_is_told_and_nothing_is_lost(secure: SecureBroker) -> None:
-    plain, client = secure.broker.servers, secure.client()
-    write(plain, "plant.denied", [{"value": message(0)}])
-    with reading(client["bootstrap.servers"], "plant.denied", client=client) as reader:
+@pytest.mark.parametrize("learns", ["by a fetch", "by metadata"])
+def test_a_right_to_read_that_is_taken_away_is_told_and_nothing_is_lost(secure: SecureBroker, learns: str) -> None:
+    age = {"metadata.max.age.ms": "200"} if learns == "by metadata" else {}
+    plain, client = secure.broker.servers, secure.client(**age)
+    topic = f"plant.{learns.split()[-1]}"
+
+    def told(problem: str | None) -> bool:
+        return matches(f"^TopicAuthorizationFailedError: .*{topic}", problem)
+
+    write(plain, topic, [{"value": message(0)}])
+    with reading(client["bootstrap.servers"], topic, client=client) as reader:
         reader.readings(1)
-        with denied(secure, ResourceType.TOPIC, "plant.denied", ACLOperation.READ):
-            write(plain, "plant.denied", [{"value": message(1)}])
-            reader.until(lambda _: "TopicAuthorizationFailed" in str(reader.source.problem))
+        with denied(secure, ResourceType.TOPIC, topic, ACLOperation.READ):
+            write(plain, topic, [{"value": message(1)}])
+            reader.until(lambda _: told(reader.source.problem))
+            reader.until(lambda batches: len(batches) > 40)  # longer than a silence of brokers takes to be told
+            assert told(reader.source.problem)
         assert reader.readings(1).offset.tolist() == [1]
         reader.until(lambda _: reader.source.problem is None)
+
+
+def test_a_group_that_may_not_commit_is_told_and_reads_on(secure: SecureBroker) -> None:
+    plain, client = secure.broker.servers, secure.client()
+    with reading(client["bootstrap.servers"], "plant.denied", client=client) as reader:
+        write(plain, "plant.denied", [{"value": message(1)}])
+        reader.readings(1)
         with denied(secure, ResourceType.GROUP, "g.plant.denied", ACLOperation.READ):
             reader.source.commit({"plant.denied/0": 1})  # as a daemon does every second
             reader.until(lambda _: "GroupAuthorizationFailed" in str(reader.source.problem))
         write(plain, "plant.denied", [{"value": message(2)}])
-        assert reader.readings(1).offset.tolist() == [2]
+        assert reader.readings(1).offset.tolist() == [1]
 
 
 def test_a_right_to_write_that_is_taken_away_holds_alerts_back(secure: SecureBroker) -> None:
