@@ -8,7 +8,14 @@ from typing import Any
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
-from kafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
+from kafka.errors import (
+    AuthorizationError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from connectors.kafka_client import said
 from connectors.source import SourceError
@@ -22,7 +29,6 @@ _CONFIGS = {
     "delete.retention.ms": str(60 * 60_000),
     "max.message.bytes": str(1_048_588),
 }
-_UNKNOWN = 3  # Kafka's number for: no such topic
 
 
 class StateTopicError(SourceError):
@@ -54,7 +60,9 @@ def ensured(admin: KafkaAdminClient, topic: str, partitions: int, timeout_ms: in
 def _partitions(admin: KafkaAdminClient, topic: str) -> int:
     """How many there are; 0 = there is no such topic."""
     (found,) = admin.describe_topics([topic])
-    if found["error_code"] not in (0, _UNKNOWN):
+    if found["error_code"] == TopicAuthorizationFailedError.errno:
+        raise StateTopicError(f"this user may not see the topic {topic}: allow DESCRIBE, READ and WRITE")
+    if found["error_code"] not in (0, UnknownTopicOrPartitionError.errno):
         raise for_code(found["error_code"])(topic)
     return len(found["partitions"])
 
@@ -73,8 +81,7 @@ def _make(admin: KafkaAdminClient, topic: str, partitions: int, timeout_ms: int)
 def _by_hand(topic: str, partitions: int, error: KafkaError) -> str:
     configs = " ".join(f"--config {name}={value}" for name, value in _CONFIGS.items())
     command = f"kafka-topics.sh --create --topic {topic} --partitions {partitions} {configs}"
-    denied = isinstance(error, TopicAuthorizationFailedError) or "Authorization" in type(error).__name__
-    why = "this user may not create topics" if denied else said(error)
+    why = "this user may not create topics" if isinstance(error, AuthorizationError) else said(error)
     return f"the topic {topic} is missing and can't be made: {why}; make it by hand: {command}"
 
 

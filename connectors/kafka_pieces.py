@@ -92,7 +92,9 @@ class Pieces:
 
     def broken(self) -> list[str]:
         """Of which there are chunks, but not all."""
-        return [f"{kind} of {name}" for (name, kind), piece in self._found.items() if piece.seen and not piece.whole()]
+        return [
+            f"{kind} of {name}" for (name, kind), piece in self._found.items() if piece.seen and piece.whole() is None
+        ]
 
     def counts(self) -> Mapping[Of, int]:
         """How many chunks the topic has of each, leftovers of longer ones too."""

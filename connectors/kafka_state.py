@@ -17,7 +17,7 @@ from connectors.kafka_partitions import parsed
 from connectors.kafka_pieces import Of, Pieces, count, cut
 from connectors.kafka_quirks import make_no_topics
 from connectors.kafka_sink import Message, record, shortened
-from connectors.kafka_transaction import OLDEST, SPARE_MS, FencedError, Outgoing, TooLargeError, Transactions
+from connectors.kafka_transaction import SPARE_MS, FencedError, Outgoing, TooLargeError, Transactions
 from connectors.source import SourceError
 
 PARTITIONS = 8
@@ -76,8 +76,9 @@ class StateTopic:
         """For each of these source partitions (``topic/3``) its newest committed pieces by kind, if there are any.
 
         Waits for every transaction that may still commit offsets or state of theirs: where its process has died, until
-        the brokers give it up. ``timeout_s``: how long at most. Raises StateTopicError where that, or the brokers,
-        take longer, ValueError where a name is none.
+        the brokers give it up; what this process itself has left open before it was started again is aborted at once.
+        ``timeout_s``: how long at most. Raises StateTopicError where that, or the brokers, take longer, ValueError
+        where a name is none.
         """
         sources = [_place(name) for name in partitions]
         if not sources:
@@ -85,7 +86,7 @@ class StateTopic:
         patience = (self._wait_ms * 2 + SPARE_MS) / 1000 + _EXPIRY_S if timeout_s is None else timeout_s
         try:
             pieces = self._read(partitions, sources, self._clock.now() + round(patience * SECOND))
-        except (KafkaError, StateTopicError) as error:
+        except (KafkaError, StateTopicError, FencedError) as error:
             raise self._failed(error) from error
         self.problem = None
         self._counts.update(pieces.counts())
@@ -162,10 +163,9 @@ class StateTopic:
         ]
 
     def _read(self, names: Sequence[str], sources: Sequence[TopicPartition], until: int) -> Pieces:
+        self._transactions.settle()
         consumer = Opening().consumer(self._reading)
         try:
-            if consumer.config["api_version"] < OLDEST:
-                raise StateTopicError(f"state in a topic needs Kafka {'.'.join(map(str, OLDEST))} or newer")
             make_no_topics(consumer)
             for at in sources:  # first, so that what is decided by then is in what is read afterwards
                 consumer.committed(at, timeout_ms=self._left_ms(until))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,19 +91,17 @@ class Transactions:
         The offsets go first: a member that the group has left is refused before it writes what readers would have to
         wait for. After a StateTopicError it may be unknown whether the brokers took it; the next settles that.
         """
-        self._until = self._clock.now() + round(self._timeout_s * SECOND)
-        try:
-            producer = self._begun()
+        with self._trying():
+            producer = self._opened()
+            producer.begin_transaction()
             producer.send_offsets_to_transaction(dict(offsets), member)
             self._send(producer, records)
             producer.commit_transaction()
-        except KafkaError as error:
-            told = _told(error, self._producer)
-            self.abandon()
-            raise told from error
-        except BaseException:
-            self.abandon()
-            raise
+
+    def settle(self) -> None:
+        """Abort what an earlier process of this identity has left open; raises FencedError or StateTopicError."""
+        with self._trying():
+            self._opened()
 
     def abandon(self) -> None:
         """Abort what is open, as far as a broker answers, and let go of the connection; safe to call twice."""
@@ -120,14 +118,26 @@ class Transactions:
         if producer is not None:
             drop(producer)
 
-    def _begun(self) -> KafkaProducer:
+    @contextmanager
+    def _trying(self) -> Iterator[None]:
+        self._until = self._clock.now() + round(self._timeout_s * SECOND)
+        try:
+            yield
+        except KafkaError as error:
+            told = _told(error, self._producer)
+            self.abandon()
+            raise told from error
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _opened(self) -> KafkaProducer:
         if self._producer is None:
             self._producer = Opening().producer(self._settings)
             if self._producer.config["api_version"] < OLDEST:
                 raise StateTopicError(f"state in a topic needs Kafka {'.'.join(map(str, OLDEST))} or newer")
             bound_waits(self._producer, self._left_s)
             self._producer.init_transactions()
-        self._producer.begin_transaction()
         return self._producer
 
     def _send(self, producer: KafkaProducer, records: Sequence[Outgoing]) -> None:

@@ -9,21 +9,22 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Broker, free_port
-from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from conftest import Broker, free_port, require_java
+from kafka import ConsumerGroupMetadata, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.admin import ConfigResource, KafkaAdminClient
 from test_kafka import committed, read_back, write
 
+from connectors import kafka_transaction
 from connectors.kafka_compacted import StateTopicError
+from connectors.kafka_pieces import cut
 from connectors.kafka_quirks import joining
-from connectors.kafka_sink import Message
+from connectors.kafka_sink import KafkaSink, Message
 from connectors.kafka_state import StateTopic
 from connectors.kafka_transaction import FencedError
 
@@ -165,8 +166,6 @@ def test_a_topic_that_is_not_compacted_is_remarked_and_used_with_what_it_takes(p
 
 
 def test_alerts_go_with_the_state_as_the_sink_would_write_them(place: Place, topic: Topic) -> None:
-    from connectors.kafka_sink import KafkaSink
-
     alerts, small = topic(1, "alerts"), topic(1, "small", **{"max.message.bytes": "2000"})
     sink = KafkaSink(alerts, {"bootstrap.servers": place.servers})
     sink.send([ALERT])
@@ -183,11 +182,9 @@ def test_alerts_go_with_the_state_as_the_sink_would_write_them(place: Place, top
 
 
 @contextmanager
-def unfinished(place: Place, piece: bytes, offset: int) -> Iterator[KafkaProducer]:
+def unfinished(place: Place, piece: bytes, offset: int, instance: str = "other") -> Iterator[KafkaProducer]:
     """Another process in the midst of its transaction: the state is sent, the offsets too."""
-    from connectors.kafka_pieces import cut
-
-    producer = KafkaProducer(bootstrap_servers=place.servers, transactional_id=f"other.{uuid.uuid4().hex}")
+    producer = KafkaProducer(bootstrap_servers=place.servers, transactional_id=f"{place.group}-{instance}")
     producer.init_transactions()
     producer.begin_transaction()
     ((key, value, headers),) = cut((place.zero, "small"), piece, 1000)
@@ -217,6 +214,47 @@ def test_reading_waits_for_an_open_transaction_and_sees_it_only_where_it_commits
         thread.join(30)
     assert found == [{place.zero: {"small": b"new" if commits else b"old"}}]
     assert committed(place.servers, place.group, place.source) == (2 if commits else 1)
+
+
+def test_a_process_that_starts_again_does_not_wait_for_what_it_left_open(place: Place) -> None:
+    with place.member() as joined:
+        place.state().write({(place.zero, "small"): b"old"}, {place.zero: 1}, joined.joined(4))
+    with unfinished(place, b"new", 2, "again"):
+        assert place.state("again").read([place.zero], timeout_s=20) == {place.zero: {"small": b"old"}}
+        assert committed(place.servers, place.group, place.source) == 1
+
+
+def test_a_process_that_sleeps_in_its_transaction_is_given_up_and_fenced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_java()
+    (tmp_path / "more").write_text("transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n")
+    broker = Broker(tmp_path / "kafka", HEED_KAFKA_PROPERTIES=str(tmp_path / "more"))
+    monkeypatch.setattr(kafka_transaction, "SPARE_MS", -18_000)  # so that the broker waits 2 s
+    try:
+        broker.start()
+        write(broker.servers, "plant", [{"value": b"{}"}])
+        place = Place(broker.servers, "plant")
+        sleeper, heir, found = place.state("sleeper", timeout_s=20), place.state("heir", timeout_s=20), list[Any]()
+        send = sleeper._transactions._send
+
+        def asleep(*what: Any) -> None:
+            send(*what)
+            found.append(heir.read([place.zero], timeout_s=30))
+
+        with place.member() as joined:
+            whose = joined.joined()
+            sleeper.write({(place.zero, "small"): b"awake"}, {place.zero: 1}, whose)
+            monkeypatch.setattr(sleeper._transactions, "_send", asleep)
+            with pytest.raises(FencedError, match="ProducerFenced"):
+                sleeper.write({(place.zero, "small"): b"asleep"}, {place.zero: 2}, whose)
+            monkeypatch.undo()
+            assert found == [{place.zero: {"small": b"awake"}}]
+            sleeper.write({(place.zero, "small"): b"awake again"}, {place.zero: 2}, whose)
+        assert heir.read([place.zero]) == {place.zero: {"small": b"awake again"}}
+        place.close()
+    finally:
+        broker.stop()
 
 
 def test_an_old_generation_is_fenced_and_a_fresh_one_is_not(place: Place, topic: Topic) -> None:
@@ -367,8 +405,6 @@ def test_no_broker_is_told_in_time_for_reading_and_writing() -> None:
 
 
 def _somebody(group: str) -> Any:
-    from kafka import ConsumerGroupMetadata
-
     return ConsumerGroupMetadata(group, 1, "somebody", None)
 
 
