@@ -11,7 +11,8 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from connectors.jsontext import written
 from connectors.kafka_client import Opening, Settings, producer_settings
-from connectors.kafka_dead_letters import TRUNCATED, close_now, outcome
+from connectors.kafka_dead_letters import TRUNCATED, outcome
+from connectors.kafka_quirks import drop
 from connectors.sink import SinkError
 
 _SETTINGS: Settings = {
@@ -101,7 +102,7 @@ class KafkaSink:
     def _forget(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            close_now(producer)
+            drop(producer)
 
 
 def record(message: Message) -> tuple[bytes, bytes, Headers]:

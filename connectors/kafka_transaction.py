@@ -68,8 +68,9 @@ class Outgoing:
 class Transactions:
     """Writes one transaction after another under ``identity``, the transactional id: one process at a time has it.
 
-    After an error the next transaction starts with a new producer, and what was left open is aborted first. Raises
-    ValueError where the settings in ``client`` make no sense.
+    After an error the next transaction starts with a new producer, and what was left open is aborted first: the client
+    (kafka-python 3.0.12) would send offsets that the group has refused again with the next ones. Raises ValueError
+    where the settings in ``client`` make no sense.
     """
 
     def __init__(self, client: Mapping[str, object], identity: str, timeout_s: float) -> None:

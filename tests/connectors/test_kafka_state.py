@@ -22,6 +22,7 @@ from test_kafka import committed, read_back, write
 
 from connectors import kafka_transaction
 from connectors.kafka_compacted import StateTopicError
+from connectors.kafka_dead_letters import DeadLetters, Letter
 from connectors.kafka_pieces import cut
 from connectors.kafka_quirks import joining
 from connectors.kafka_sink import KafkaSink, Message
@@ -361,11 +362,13 @@ def test_a_process_that_was_paused_beyond_its_session_writes_nothing_until_it_is
     assert len(alerts_in(place.servers, alerts)) == 1
 
 
-def test_a_broker_that_goes_and_comes_back_costs_one_try(own_kafka: Broker) -> None:
+def test_a_broker_that_goes_and_comes_back_costs_one_try_and_leaves_no_thread_behind(own_kafka: Broker) -> None:
     own_kafka.start()
     write(own_kafka.servers, "plant", [{"value": b"{}"}])
     place = Place(own_kafka.servers, "plant")
-    state = place.state(timeout_s=4)
+    state, letters = place.state(timeout_s=4), DeadLetters("g.plant.dlq", {"bootstrap.servers": own_kafka.servers})
+    letter = Letter("plant", 0, 0, None, b"{}", (), -1, "json", "no JSON")
+    assert letters.send([letter]) == [True]
     with place.member() as joined:
         whose = joined.joined()
         state.write({(place.zero, "small"): b"before"}, {place.zero: 1}, whose)
@@ -374,6 +377,7 @@ def test_a_broker_that_goes_and_comes_back_costs_one_try(own_kafka: Broker) -> N
         with pytest.raises(StateTopicError, match=r"g.plant.state"):
             state.write({(place.zero, "small"): b"lost"}, {place.zero: 2}, whose)
         assert time.monotonic() - began < 15 and state.problem is not None
+        assert letters.send([letter]) == [False]
         own_kafka.start()
         end = time.monotonic() + 60
         while not _written(state, {(place.zero, "small"): b"after"}, {place.zero: 3}, joined.consumer.group_metadata()):
