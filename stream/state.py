@@ -116,7 +116,7 @@ class Durable:
             "alerts": parts.alerts.snapshot(),
             "incidents": parts.incidents.snapshot(),
             "ledger": names,
-            "judged": [[*lane, k] for lane, k in self._monitor.judged.items()],
+            "judged": self._monitor.judged.state(self._partitions.names),
             "streams": parts.table.names,
             "counters": self._monitor.counters(),
             "budget": None if parts.looks is None else parts.looks.budget.state(),
@@ -233,12 +233,11 @@ class Durable:
             return
         columns = self._store.columns("")
         parts.ledger.restore(self._store.part("ledger"), columns["ledger.counts"], columns["ledger.total"])
-        monitor.judged = {(step, origin): k for step, origin, k in judged}
+        last = monitor.judged.restore(judged, {name: self._partitions.number(name) for *_, name, _ in judged})
         monitor.restore_counters(self._store.part("counters"))
         monitor.expect(_by_name(self._store.part("streams"), columns))
         orphans = parts.alerts.restore(self._store.part("alerts"))
         parts.incidents.restore(self._store.part("incidents"))
-        last = max((k * step + origin for step, origin, k in judged), default=0)
         monitor.owed.add(parts.alerts.orphaned(orphans, last))
         for slot, name in enumerate(parts.table.names):
             if name:
