@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from connectors.compact import compacted, key_of
 from connectors.sink import Message
 
@@ -60,8 +62,8 @@ class Shelf:
         """New messages; their ids."""
         insert = "INSERT INTO outbox (sink, message, key, bytes, at) VALUES (?, ?, ?, ?, ?)"
         distinct = {id(message): message for _, message in send}  # the same one for several sinks is written out once
-        written = {number: json.dumps(message) for number, message in distinct.items()}
-        rows = ((sink, written[id(m)], key_of(m), len(written[id(m)]), at) for sink, m in send)
+        texts = {number: written(message) for number, message in distinct.items()}
+        rows = ((sink, texts[id(m)], key_of(m), len(texts[id(m)]), at) for sink, m in send)
         return [int(self._db.execute(insert, row).lastrowid or 0) for row in rows]
 
     def remove(self, ids: Iterable[int]) -> None:
@@ -125,6 +127,14 @@ class Shelf:
         """Everything that waits, oldest first."""
         query = "SELECT id, sink, message, at, bytes FROM outbox ORDER BY id"
         return [Letter(i, sink, _decoded(text), at, own) for i, sink, text, at, own in self._db.execute(query)]
+
+
+def written(value: object) -> str:
+    """A value as JSON: five times as fast as the standard library's, which still knows more kinds of values."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, OverflowError, msgspec.EncodeError):  # a number of NumPy's, or half of a character
+        return json.dumps(value)
 
 
 def _decoded(text: str) -> Mapping[str, object]:

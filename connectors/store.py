@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectors.compact import key_of
-from connectors.shelf import SCHEMA, Letter, Shelf
+from connectors.shelf import SCHEMA, Letter, Shelf, written
 
 Array = npt.NDArray[Any]
 
@@ -105,19 +105,32 @@ class Store:
 
     def commit(self, what: Commit) -> list[int]:
         """Write it; returns the outbox ids given to ``what.send``. Where that fails, nothing of it is written."""
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._transaction():
             ids = self._write(what)
             self._db.execute("COMMIT")
-        except (sqlite3.Error, OSError) as error:
-            self._roll_back()
-            raise StoreError(f"{self._path}: {error}") from error
-        except Exception:  # what can't be said in JSON, above all: the next commit must find no half transaction
-            self._roll_back()
-            raise
         return ids
 
-    def _roll_back(self) -> None:
+    def stage(self, what: Commit) -> None:
+        """Write it into the transaction of the ``commit`` to come. Where that fails, nothing staged is written."""
+        with self._transaction():
+            self._write(what)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """In the transaction that is open, or a new one."""
+        try:
+            if not self._db.in_transaction:
+                self._db.execute("BEGIN IMMEDIATE")
+            yield
+        except (sqlite3.Error, OSError) as error:
+            self.drop()
+            raise StoreError(f"{self._path}: {error}") from error
+        except Exception:  # what can't be said in JSON, above all: the next commit must find no half transaction
+            self.drop()
+            raise
+
+    def drop(self) -> None:
+        """Forget what is staged."""
         with contextlib.suppress(sqlite3.Error):  # SQLite has done so itself where it could not write
             self._db.execute("ROLLBACK")
 
@@ -128,7 +141,7 @@ class Store:
         put("INSERT OR REPLACE INTO parts VALUES (?, ?)", ((k, json.dumps(v)) for k, v in what.parts.items()))
         put(
             "INSERT OR REPLACE INTO rows VALUES (?, ?, ?)",
-            ((*k, json.dumps(v)) for k, v in what.rows.items() if v is not None),
+            ((*k, written(v)) for k, v in what.rows.items() if v is not None),
         )
         put("DELETE FROM rows WHERE kind = ? AND key = ?", (key for key, value in what.rows.items() if value is None))
         put("INSERT OR REPLACE INTO columns VALUES (?, ?, ?, ?)", map(_packed, what.columns.items()))

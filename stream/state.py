@@ -24,6 +24,9 @@ from stream.rules.message import message
 from stream.settings import RECEIVER
 
 
+MOST_REMOVED = 1000  # delivered messages that one commit takes out of the outbox, unless many more wait for it
+
+
 def _addressed(outbox: Outbox, messages: Sequence[Message], notices: Sequence[Addressed]) -> list[Addressed]:
     """What goes where: each alert change to each sink that takes them, notifications to whom they are for."""
     plain = [sink for sink in outbox.sinks if not sink.startswith(RECEIVER)]
@@ -40,6 +43,10 @@ class Passing:
         self, now: int, messages: list[Message], progress: Progress, urgent: bool, notices: Sequence[Addressed] = ()
     ) -> None:
         """Send at once."""
+        self.stage(now, messages, notices)
+
+    def stage(self, now: int, messages: list[Message], notices: Sequence[Addressed] = ()) -> None:
+        """There is nothing to wait for."""
         for sink, said in _addressed(self._outbox, messages, notices):
             self._outbox.put([Letter(self._count, sink, said, now)])
             self._count += 1
@@ -84,6 +91,8 @@ class Durable:
         self._starts: dict[str, int] = {}
         self._notifier, self._rows = notifier, dict[Row, Any]()
         self._unsent: list[Addressed] = []
+        self._staged = 0  # how many of these are in the open transaction, with all rows but the fresh ones
+        self._fresh = dict[Row, Any]()
         self._sent: list[int] = []
         self._dead: list[tuple[int, str]] = []
         self._failing = False
@@ -94,7 +103,8 @@ class Durable:
     ) -> None:
         """Alert state, who was told what, ledger, what the gate learned, outbox and positions, in one transaction."""
         self._unsent += _addressed(self._outbox, messages, notices)
-        self._hand_over()
+        if not self._staged:
+            self._hand_over()
         new = {name: offset for name, offset in progress.starts.items() if name not in self._starts}
         if not (urgent or new or now - self._committed >= self._commit_every):
             return
@@ -107,6 +117,25 @@ class Durable:
         self._checkpointed = self._checkpointed or now
         if now - self._checkpointed >= self._checkpoint_every:
             self.checkpoint(now, progress.positions)
+
+    def stage(self, now: int, messages: list[Message], notices: Sequence[Addressed] = ()) -> None:
+        """Written, but not durable before the commit that follows; nothing of it is sent before that."""
+        self._unsent += _addressed(self._outbox, messages, notices)
+        self._take_rows()
+        send = self._unsent[self._staged :]
+        if self._failing or not send:
+            return
+        try:
+            self._store.stage(Commit(send=send, full=self._handover.full(send), time=now, rows=self._fresh))
+            self._staged, self._fresh = len(self._unsent), {}
+        except StoreError as error:
+            self._failed(error)
+
+    def _take_rows(self) -> None:
+        """What the notifier keeps and has changed."""
+        rows = {} if self._notifier is None else self._notifier.take_rows()
+        self._rows |= rows
+        self._fresh |= rows
 
     def _small(self, now: int, positions: Mapping[str, int], new: Mapping[str, int]) -> Commit:
         parts, ledger = self._monitor.parts, self._monitor.parts.ledger
@@ -124,10 +153,11 @@ class Durable:
         columns: dict[str, Array] = {"ledger.counts": counts, "ledger.total": total, "since": self._monitor.since}
         if parts.gate is not None:
             columns |= {f"gate.{name}": column for name, column in parts.gate.learned().items()}
-        self._rows |= {} if self._notifier is None else self._notifier.take_rows()
-        send, full = list(self._unsent), self._handover.full(self._unsent)
-        done = list(self._sent), list(self._dead)
-        return Commit(dict(positions), dict(new), state, columns, send, *done, full, now, dict(self._rows))
+        self._take_rows()
+        send = self._unsent[self._staged :]
+        done = self._sent[: max(MOST_REMOVED, len(self._sent) // 4)], list(self._dead)
+        full = self._handover.full(send)
+        return Commit(dict(positions), dict(new), state, columns, send, *done, full, now, dict(self._fresh))
 
     def _take_done(self) -> None:
         """What the sinks took, and what was given up."""
@@ -142,16 +172,24 @@ class Durable:
         try:
             self._store.commit(what)
         except StoreError as error:
-            if not self._failing:
-                self._log.error("state.failed", error=str(error))
-            self._failing = True
+            self._failed(error)
             return False
         if self._failing:
             self._log.info("state.recovered", waited=len(self._unsent))
         self._failing = False
-        self._sent, self._dead, self._unsent, self._rows = [], [], [], {}
-        self._hand_over([sink for sink, _ in what.send])
+        sinks = [sink for sink, _ in self._unsent]
+        self._sent, self._dead, self._unsent = self._sent[len(what.sent) :], [], []
+        self._staged, self._rows, self._fresh = 0, {}, {}
+        self._hand_over(sinks)
         return True
+
+    def _failed(self, error: StoreError) -> None:
+        """Nothing of what was to be written is; the next commit has all of it."""
+        self._store.drop()
+        self._staged, self._fresh = 0, dict(self._rows)
+        if not self._failing:
+            self._log.error("state.failed", error=str(error))
+        self._failing = True
 
     def _hand_over(self, sinks: Sequence[str] = ()) -> None:
         """What is durable to the outbox; where that can't be read now, it is with the next commit."""
@@ -197,9 +235,12 @@ class Durable:
             self.commit(now, [], progress, urgent=True)
             if not self._failing:
                 self.checkpoint(now, progress.positions)
+        else:
+            self._store.drop()
+            self._unsent, self._staged = [], 0
         self._outbox.close()
         self._take_done()
-        self._write(Commit(sent=self._sent, dead=self._dead, time=now))
+        self._write(Commit(sent=list(self._sent), dead=list(self._dead), time=now))
         self._store.close()
 
     def attach(self, source: Source) -> None:

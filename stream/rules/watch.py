@@ -224,8 +224,8 @@ class Watch:
         """Every alert that is not at rest, as plain values."""
         about = {"rule": self.rule.key, "content": self.content}
         found = []
-        for i, slot in enumerate(self.life.slot.tolist()):
-            row = {**about, "stream": self._names.names[slot], **self.life.row(i)}
+        for slot, own in zip(self.life.slot.tolist(), self.life.rows(), strict=True):
+            row = {**about, "stream": self._names.names[slot], **own}
             told = self.told.get(slot)
             found.append(row if told is None else {**row, **told.row()})
         limited = self.limited.row()
