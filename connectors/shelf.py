@@ -129,14 +129,26 @@ class Shelf:
         return [Letter(i, sink, _decoded(text), at, own) for i, sink, text, at, own in self._db.execute(query)]
 
 
-def written(value: object) -> str:
-    """A value as JSON: five times as fast as the standard library's, which still knows more kinds of values."""
+class Written(str):
+    """JSON as it is to be kept."""
+
+    __slots__ = ()
+
+
+def written(value: object) -> Written:
+    """A value as JSON: five times as fast as the standard library's, which still knows more kinds of values.
+
+    A number that is not finite is written as null.
+    """
     try:
-        return msgspec.json.encode(value).decode()
+        return Written(msgspec.json.encode(value).decode())
     except (TypeError, ValueError, OverflowError, msgspec.EncodeError):  # a number of NumPy's, or half of a character
-        return json.dumps(value)
+        return Written(json.dumps(value))
 
 
 def _decoded(text: str) -> Mapping[str, object]:
-    found: Mapping[str, object] = json.loads(text)
+    try:
+        found: Mapping[str, object] = msgspec.json.decode(text)
+    except (msgspec.DecodeError, ValueError):  # what only the standard library wrote
+        found = json.loads(text)
     return found

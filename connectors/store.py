@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectors.compact import key_of
-from connectors.shelf import SCHEMA, Letter, Shelf, written
+from connectors.shelf import SCHEMA, Letter, Shelf, Written, written
 
 Array = npt.NDArray[Any]
 
@@ -40,9 +40,10 @@ class Commit:
     """What one transaction writes: all of it or nothing.
 
     ``positions`` and ``start_positions``: partition name to the next offset. ``parts``: small JSON-like state by
-    name. ``columns``: arrays by name. ``send``: (sink, message) to the outbox. ``sent``: ids to take out of it;
-    ``dead``: ids to take out of it and keep, with the reason. ``full``: sinks for which too much waits, with the id up
-    to which it is on its way; what waits behind that for the same incidents or alerts as ``send`` is compacted.
+    name, or Written already. ``columns``: arrays by name. ``send``: (sink, message) to the outbox. ``sent``: ids to
+    take out of it; ``dead``: ids to take out of it and keep, with the reason. ``full``: sinks for which too much waits,
+    with the id up to which it is on its way; what waits behind that for the same incidents or alerts as ``send`` is
+    compacted.
     ``rows``: small states that come and go, by kind and key; None = the row is dropped.
     """
 
@@ -138,7 +139,8 @@ class Store:
         put = self._db.executemany
         put("INSERT OR REPLACE INTO positions VALUES (?, ?)", what.positions.items())
         put("INSERT OR IGNORE INTO start_positions VALUES (?, ?)", what.start_positions.items())
-        put("INSERT OR REPLACE INTO parts VALUES (?, ?)", ((k, json.dumps(v)) for k, v in what.parts.items()))
+        texts = ((k, v if isinstance(v, Written) else json.dumps(v)) for k, v in what.parts.items())
+        put("INSERT OR REPLACE INTO parts VALUES (?, ?)", texts)
         put(
             "INSERT OR REPLACE INTO rows VALUES (?, ?, ?)",
             ((*k, written(v)) for k, v in what.rows.items() if v is not None),

@@ -18,7 +18,7 @@ from stream.turn import Told, Turn
 LOUD = ("guarantee.violated", "budget.overloaded", "model.failed")  # notes that are warnings
 MOST_SAID = 100  # alerts and incidents of one turn that get a log line each
 FOREVER = 1 << 62  # ns: further than any clock goes
-LONGEST = 2_000_000_000  # ns that a change may wait to be told, where a turn tells only so many
+LONGEST = 2_000_000_000  # ns for which a storm may be told in portions, as no state is kept meanwhile
 Message = Mapping[str, object]
 
 
@@ -100,17 +100,18 @@ class Loop:
         self._keeper, self._tell, self._poll, self._recorder, self._hooks = keeper, tell, poll, recorder, hooks
         self._notifier, self._most = notifier, most
         self._untold: deque[Told] = deque()
-        self._untold_since = 0  # ns
         self._urgent = False  # something was told that is not kept yet
         self.progress = Progress()
         self._log = get()
         self.turns = 0
         self._in_turn = False
+        self._held = False  # a turn has told all it may; what it told is not kept yet
+        self._held_since = 0  # ns
 
     @property
     def midway(self) -> bool:
-        """In a turn, or with changes left to tell: what is known now must not be kept."""
-        return self._in_turn or bool(self._untold)
+        """In a turn, or in the middle of telling a storm: what is known now must not be kept."""
+        return self._in_turn or self._held
 
     def run(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Until the end or an ordered stop."""
@@ -120,7 +121,7 @@ class Loop:
 
     def settle(self) -> None:
         """Tell all that is left to tell, before an end."""
-        if self._untold:
+        if self._held:
             self._hand_over((), self._clock.now(), FOREVER)
 
     def turn(self, until: int = FOREVER) -> Turn:
@@ -129,7 +130,7 @@ class Loop:
         wait = min(until, FOREVER if due is None else due)
         if self._poll < FOREVER:
             wait = min(wait, self._clock.now() + self._poll)
-        if self._untold:
+        if self._held:
             wait = self._clock.now()
         batch = self._source.poll(wait)
         self._in_turn = True
@@ -177,22 +178,19 @@ class Loop:
 
     def _hand_over(self, told: Iterable[Told], now: int, most: int) -> None:
         """Messages to whoever is told; once nothing is left to tell, with the state that they tell of."""
-        messages = [self._tell(each) for each in self._portion(told, now, most)]
+        if not self._held:
+            self._held_since = now
+        if now - self._held_since >= LONGEST:  # changes come faster than they can be told: they have to wait for it
+            most = FOREVER
+        self._untold.extend(told)
+        messages = [self._tell(self._untold.popleft()) for _ in range(min(most, len(self._untold)))]
         self._monitor.laps.lap("tell")
-        more = bool(self._untold)
-        noticed = Noticed() if self._notifier is None else self._notifier.step(messages, now, more)
+        self._held = bool(self._untold) or len(messages) >= most  # a commit after so much would be a long turn
+        noticed = Noticed() if self._notifier is None else self._notifier.step(messages, now, self._held)
         self._monitor.laps.lap("notify")
         urgent = self._urgent = self._urgent or bool(messages) or noticed.urgent
-        if more:
+        if self._held:
             self._keeper.stage(now, messages, noticed.send)
             return
         self._urgent = False
         self._keeper.commit(now, messages, self.progress, urgent, noticed.send)
-
-    def _portion(self, told: Iterable[Told], now: int, most: int) -> list[Told]:
-        """The oldest of what is to be told; all of it once some has waited for long."""
-        if not self._untold:
-            self._untold_since = now
-        self._untold.extend(told)
-        n = len(self._untold) if now - self._untold_since >= LONGEST else min(most, len(self._untold))
-        return [self._untold.popleft() for _ in range(n)]

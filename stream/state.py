@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from connectors.batch import PartitionTable
 from connectors.handover import Handover
 from connectors.outbox import Outbox
-from connectors.shelf import Letter
+from connectors.shelf import Letter, written
 from connectors.source import Source
 from connectors.store import Array, Commit, Store, StoreError
 from stream.gate import NEVER, Gate
@@ -22,7 +22,6 @@ from stream.monitor import Monitor
 from stream.notify.notifier import Addressed, Notifier, Row
 from stream.rules.message import message
 from stream.settings import RECEIVER
-
 
 MOST_REMOVED = 1000  # delivered messages that one commit takes out of the outbox, unless many more wait for it
 
@@ -93,6 +92,8 @@ class Durable:
         self._unsent: list[Addressed] = []
         self._staged = 0  # how many of these are in the open transaction, with all rows but the fresh ones
         self._fresh = dict[Row, Any]()
+        self._alerts: list[dict[str, Any]] | None = None  # as the store has them
+        self._written: list[dict[str, Any]] | None = None  # as it has them once the commit under way is through
         self._sent: list[int] = []
         self._dead: list[tuple[int, str]] = []
         self._failing = False
@@ -103,8 +104,8 @@ class Durable:
     ) -> None:
         """Alert state, who was told what, ledger, what the gate learned, outbox and positions, in one transaction."""
         self._unsent += _addressed(self._outbox, messages, notices)
-        if not self._staged:
-            self._hand_over()
+        if not self._staged:  # what is staged could be read, and is not durable
+            self._reading(self._handover.look)
         new = {name: offset for name, offset in progress.starts.items() if name not in self._starts}
         if not (urgent or new or now - self._committed >= self._commit_every):
             return
@@ -141,8 +142,8 @@ class Durable:
         parts, ledger = self._monitor.parts, self._monitor.parts.ledger
         names, counts, total = ledger.snapshot(parts.table.names)
         self._take_done()
-        state = {
-            "alerts": parts.alerts.snapshot(),
+        alerts = parts.alerts.snapshot()
+        state: dict[str, Any] = {
             "incidents": parts.incidents.snapshot(),
             "ledger": names,
             "judged": [[*lane, k] for lane, k in self._monitor.judged.items()],
@@ -150,6 +151,9 @@ class Durable:
             "counters": self._monitor.counters(),
             "budget": None if parts.looks is None else parts.looks.budget.state(),
         }
+        if alerts != self._alerts:  # while a storm lasts, writing them out would be most of each commit
+            state["alerts"] = written(alerts)
+        self._written = alerts
         columns: dict[str, Array] = {"ledger.counts": counts, "ledger.total": total, "since": self._monitor.since}
         if parts.gate is not None:
             columns |= {f"gate.{name}": column for name, column in parts.gate.learned().items()}
@@ -180,7 +184,8 @@ class Durable:
         sinks = [sink for sink, _ in self._unsent]
         self._sent, self._dead, self._unsent = self._sent[len(what.sent) :], [], []
         self._staged, self._rows, self._fresh = 0, {}, {}
-        self._hand_over(sinks)
+        self._alerts = self._written
+        self._reading(lambda: self._handover.after(sinks))
         return True
 
     def _failed(self, error: StoreError) -> None:
@@ -191,11 +196,10 @@ class Durable:
             self._log.error("state.failed", error=str(error))
         self._failing = True
 
-    def _hand_over(self, sinks: Sequence[str] = ()) -> None:
+    def _reading(self, hand_over: Callable[[], None]) -> None:
         """What is durable to the outbox; where that can't be read now, it is with the next commit."""
         try:
-            self._handover.after(sinks)
-            self._handover.look()
+            hand_over()
         except StoreError as error:
             self._log.error("state.failed", error=str(error))
 
