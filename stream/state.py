@@ -185,7 +185,7 @@ class Durable:
         self._sent, self._dead, self._unsent = self._sent[len(what.sent) :], [], []
         self._staged, self._rows, self._fresh = 0, {}, {}
         self._alerts = self._written
-        self._reading(lambda: self._handover.after(sinks))
+        self._reading((lambda: self._handover.after(sinks)) if sinks else self._handover.look)
         return True
 
     def _failed(self, error: StoreError) -> None:

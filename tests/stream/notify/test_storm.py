@@ -23,7 +23,7 @@ from stream.settings import from_mapping
 from stream.state import Durable
 from stream.telling import teller
 
-STREAMS, STEPS, STORM = 5000, 14, 8
+STREAMS, STEPS, STORM = 5000, 16, 8
 URL = {"url": "http://127.0.0.1:1"}
 
 
