@@ -436,19 +436,24 @@ class Monitor:
         coverage = verdicts.coverage(parts.groups.of[tick.slots], len(parts.groups))
         changes = parts.alerts.update(of_verdicts(verdicts, coverage, parts.windows, parts.sentinel, self._every))
         of_streams = [change for change in changes if change.slot >= 0]
-        turn.told += [self._tell(change, verdicts, coverage) for change in of_streams]
+        turn.told += self._tell(of_streams, verdicts, coverage)
         turn.incidents += parts.incidents.gather(of_streams, tick.end)
         own = [change for change in changes if change.slot < 0]
         own += self._self.look(tick.start, self._breached, self.unseen)
         turn.told += [Told.alone(change) for change in own]
         self.laps.lap("rules")
 
-    def _tell(self, change: Change, verdicts: Verdicts, coverage: F32) -> Told:
-        slots = verdicts.tick.slots
-        row = int(np.searchsorted(slots, change.slot))
-        mates = self.parts.groups.of[slots] == self.parts.groups.of[change.slot]
-        shed = int(np.count_nonzero(verdicts.outcome[mates] == SHED))
-        return Told(change, verdicts, row, float(coverage[row]), shed)
+    def _tell(self, changes: list[Change], verdicts: Verdicts, coverage: F32) -> list[Told]:
+        """Each change with what is known now; it may be told some turns later."""
+        if not changes:
+            return []
+        slots, groups = verdicts.tick.slots, self.parts.groups
+        rows = np.searchsorted(slots, [change.slot for change in changes])
+        panel = groups.of[slots]
+        shed = np.bincount(panel[verdicts.outcome == SHED], minlength=len(groups))[panel[rows]]
+        names = list(self.parts.table.names) if verdicts.explained else ()
+        known = zip(changes, rows.tolist(), coverage[rows].tolist(), shed.tolist(), strict=True)
+        return [Told(change, verdicts, row, share, n, names) for change, row, share, n in known]
 
     # -- what it says of itself
 
