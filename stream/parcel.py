@@ -8,6 +8,7 @@ nothing again that the small piece says was judged. A stream's partition is the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,7 @@ def small(monitor: Monitor, partitions: PartitionTable, partition: int, start: i
         "start": start,
         "position": position,
         "names": names,
+        "groups": sorted(groups),
         "judged": monitor.judged.state(partitions.names, partition),
         "judge_from": monitor.judge_from,
         "alerts": parts.alerts.snapshot_of(set(names), groups),
@@ -179,10 +181,19 @@ def leave(monitor: Monitor, slots: Ints) -> None:
     parts.incidents.leave(group for group in groups if parts.groups.mates(group).size == 0)
 
 
-def leave_partition(monitor: Monitor, partition: int) -> list[str]:
-    """All streams of a partition leave; their names."""
-    slots = streams_of(monitor, partition)
-    names = [monitor.parts.table.names[slot] for slot in slots.tolist()]
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Streams that left, and groups that left with their last stream."""
+
+    streams: list[str]
+    groups: list[str]
+
+
+def leave_partition(monitor: Monitor, partition: int) -> Gone:
+    """All streams of a partition leave."""
+    parts, slots = monitor.parts, streams_of(monitor, partition)
+    names = [parts.table.names[slot] for slot in slots.tolist()]
+    groups = {parts.table.groups[slot] for slot in slots.tolist()}
     leave(monitor, slots)
     awaited = monitor.awaited_of(partition)
     monitor.parts.ledger.wait_no_more(awaited)
@@ -190,7 +201,7 @@ def leave_partition(monitor: Monitor, partition: int) -> list[str]:
     monitor.parts.alerts.wait_no_more(awaited)
     monitor.judged.forget(partition)
     monitor.parts.windows.leave(partition)
-    return names + awaited
+    return Gone(names + awaited, [group for group in groups if parts.groups.mates(group).size == 0])
 
 
 def _of(columns: Mapping[str, Array], part: str) -> dict[str, Array]:

@@ -24,12 +24,14 @@ from stream.app.publish import Publisher, publisher
 from stream.app.record import recorder_to
 from stream.app.reload import Loaded, Reloader
 from stream.app.rerouting import Rerouter
+from stream.app.sharing import shared_sinks, state_topic
 from stream.app.sinks import outbox_of
 from stream.app.sources import problems_of, sources_of
 from stream.log import get, setup
 from stream.loop import Loop, Message
 from stream.rules.message import message
 from stream.settings import Settings, findings, load, split_address
+from stream.shared import Shared
 from stream.state import Durable, Passing
 from stream.telemetry import UNUSED
 from stream.telling import teller
@@ -136,7 +138,11 @@ class Daemon:
         self.keeper = self._keeper(store)
         positions = self.keeper.restore()
         self.source, self.sources = sources_of(
-            settings, self.world, _instance(store) if store else None, self.monitor.learn_until
+            settings,
+            self.world,
+            _instance(store) if store else None,
+            self.monitor.learn_until,
+            self.keeper if isinstance(self.keeper, Shared) else None,
         )
         stack.callback(self.source.close)
         self.source.seek(positions)
@@ -177,7 +183,11 @@ class Daemon:
             return Passing(self.outbox)
         state, most = self.settings.state, (self.settings.outbox.messages, self.settings.outbox.bytes)
         every = state.commit, state.checkpoint
-        return Durable(store, self.monitor, self.world.partitions, self.outbox, *every, most, self.notifier)
+        parts = store, self.monitor, self.world.partitions, self.outbox, *every, most, self.notifier
+        if not state.shared:
+            return Durable(*parts)
+        instance = _instance(store)
+        return Shared(state_topic(self.settings, instance), shared_sinks(self.settings), instance, *parts)
 
     def _answer(self, now: int) -> None:
         if self.notifier is not None and not self.loop.midway:
