@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import sqlite3
@@ -237,12 +238,29 @@ def write_arrays(path: Path, columns: Mapping[str, Array], about: Mapping[str, o
         raise
 
 
+def packed(columns: Mapping[str, Array], about: Mapping[str, object]) -> bytes:
+    """The same as bytes."""
+    file = io.BytesIO()
+    head = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    np.savez(file, allow_pickle=False, **{"__about__": head, **columns})
+    return file.getvalue()
+
+
+def unpacked(data: bytes, name: str) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The inverse of ``packed``; StoreError, which tells ``name``, where it is damaged."""
+    return _read(io.BytesIO(data), f"{name}: damaged state")
+
+
 def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """The inverse of ``write_arrays``; StoreError where the file is damaged."""
+    return _read(path, f"{path}: damaged checkpoint", "; remove it to start from the beginning")
+
+
+def _read(source: Path | io.BytesIO, wrong: str, advice: str = "") -> tuple[dict[str, Array], dict[str, Any]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(source, allow_pickle=False) as file:
             columns = {name: file[name] for name in file.files}
         about = json.loads(columns.pop("__about__").tobytes())
     except Exception as error:  # NumPy raises many kinds for a damaged file
-        raise StoreError(f"{path}: damaged checkpoint ({error}); remove it to start from the beginning") from error
+        raise StoreError(f"{wrong} ({error}){advice}") from error
     return columns, about

@@ -59,6 +59,9 @@ class Passing:
     def attach(self, source: Source) -> None:
         """Nobody is told of anything."""
 
+    def readdress(self) -> None:
+        """Nothing waits for anybody."""
+
     def close(self, now: int, progress: Progress, whole: bool = True) -> None:
         """Deliver what is under way."""
         self._outbox.close()
@@ -96,7 +99,7 @@ class Durable:
         self._written: list[dict[str, Any]] | None = None  # as it has them once the commit under way is through
         self._sent: list[int] = []
         self._dead: list[tuple[int, str]] = []
-        self._failing = False
+        self._failing = self._astray = False
         self._log = get()
 
     def commit(
@@ -146,7 +149,7 @@ class Durable:
         state: dict[str, Any] = {
             "incidents": parts.incidents.snapshot(),
             "ledger": names,
-            "judged": [[*lane, k] for lane, k in self._monitor.judged.items()],
+            "judged": self._monitor.judged.state(self._partitions.names),
             "streams": parts.table.names,
             "counters": self._monitor.counters(),
             "budget": None if parts.looks is None else parts.looks.budget.state(),
@@ -167,6 +170,19 @@ class Durable:
         """What the sinks took, and what was given up."""
         self._sent += self._outbox.take_sent()
         self._note_dead(self._outbox.take_dead())
+        if self._astray and not self._outbox.parting:
+            self._give_up_strays()
+
+    def _give_up_strays(self) -> None:
+        """What waits on disk for sinks that are gone, once their last tries have ended."""
+        done = {*self._sent, *(number for number, _ in self._dead)}
+        try:
+            self._note_dead([each for each in self._handover.orphans() if each[0] not in done])
+        except StoreError as error:
+            self._log.error("state.failed", error=str(error))
+            return
+        known = set(self._outbox.sinks)
+        self._astray = any(sink not in known for sink, _ in self._unsent)  # which will be on disk then
 
     def _note_dead(self, dead: Sequence[tuple[int, str, str]]) -> None:
         _tell_dead(dead)
@@ -247,6 +263,14 @@ class Durable:
         self._write(Commit(sent=list(self._sent), dead=list(self._dead), time=now))
         self._store.close()
 
+    def readdress(self) -> None:
+        """The outbox has other sinks now; what waits for those that are gone is given up with the next commits."""
+        self._astray = True
+        try:
+            self._handover.readdress()
+        except StoreError as error:
+            self._log.error("state.failed", error=str(error))
+
     def attach(self, source: Source) -> None:
         """The source that is told what has become durable."""
         self._source = source
@@ -278,12 +302,11 @@ class Durable:
             return
         columns = self._store.columns("")
         parts.ledger.restore(self._store.part("ledger"), columns["ledger.counts"], columns["ledger.total"])
-        monitor.judged = {(step, origin): k for step, origin, k in judged}
+        last = monitor.judged.restore(judged, {name: self._partitions.number(name) for *_, name, _ in judged})
         monitor.restore_counters(self._store.part("counters"))
         monitor.expect(_by_name(self._store.part("streams"), columns))
         orphans = parts.alerts.restore(self._store.part("alerts"))
         parts.incidents.restore(self._store.part("incidents"))
-        last = max((k * step + origin for step, origin, k in judged), default=0)
         monitor.owed.add(parts.alerts.orphaned(orphans, last))
         for slot, name in enumerate(parts.table.names):
             if name:

@@ -24,10 +24,12 @@ from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of
 from stream.app.publish import Publisher, publisher
 from stream.app.record import recorder_to
 from stream.app.reload import Loaded, Reloader
+from stream.app.rerouting import Rerouter
 from stream.app.sinks import outbox_of
 from stream.app.sources import problems_of, sources_of
 from stream.log import get, setup
 from stream.loop import Loop, Message
+from stream.rules.message import message
 from stream.settings import Settings, findings, load, split_address
 from stream.state import Durable, Passing
 from stream.telemetry import UNUSED
@@ -150,8 +152,16 @@ class Daemon:
             (board.publish, watch.look, self._answer, self._look_for_changes), self.notifier, MOST_TOLD,
         )  # fmt: skip
         self.reloader = Reloader(
-            settings, _path(options), lambda: loaded(options), self.monitor, self.loop, board.reloaded
+            settings, _path(options), lambda: loaded(options), self.monitor, self.loop, board.reloaded, self._rerouter()
         )
+
+    def _rerouter(self) -> Rerouter | None:
+        if self.notifier is None:
+            return None
+        return Rerouter(self.settings, self.outbox, self.notifier, self.keeper.readdress, self._firing)
+
+    def _firing(self) -> list[Message]:
+        return [message(change) for change in self.monitor.firing()]
 
     def _ask_reload(self) -> Future[str]:
         return self.reloader.ask()
