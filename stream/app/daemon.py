@@ -167,7 +167,8 @@ class Daemon:
         return self.reloader.ask()
 
     def _look_for_changes(self, now: int) -> None:
-        self.reloader.look(now)
+        if not self.loop.midway:  # who is told must not change while a storm is told
+            self.reloader.look(now)
 
     def _store(self, options: RunOptions) -> Store | None:
         """State is kept where a configuration asks for a daemon; a bare pipe is forgotten when it ends."""
