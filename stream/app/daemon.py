@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import uuid
@@ -172,7 +173,8 @@ class Daemon:
         return self.reloader.ask()
 
     def _look_for_changes(self, now: int) -> None:
-        self.reloader.look(now)
+        if not self.loop.midway:  # who is told must not change while a storm is told
+            self.reloader.look(now)
 
     def _store(self, options: RunOptions) -> Store | None:
         """State is kept where a configuration asks for a daemon; a bare pipe is forgotten when it ends."""
@@ -206,12 +208,19 @@ class Daemon:
 
     def run(self) -> None:
         """Turns until the end; then commit, deliver, close."""
+        settle_memory()
         try:
             self.loop.run(lambda: self.stopping or _orphaned())
         finally:
             get().info("daemon.draining")
             self._board.draining()
             self.keeper.close(self.world.clock.now(), self.loop.progress, not self.loop.midway)
+
+
+def settle_memory() -> None:
+    """What is there now stays: the collector need not look through it in the middle of a storm of alerts."""
+    gc.collect()
+    gc.freeze()
 
 
 def _url(address: tuple[str, int] | None) -> str:
