@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,6 +64,18 @@ def test_figures_are_told_beside_what_they_aim_at() -> None:
     assert "aim 10: met" in told and "skipped: x: y" in told
     delays = {"to": "topic", "client": "confluent", "alerts": 3, "p50_ms": 5, "p99_ms": 101, "max_ms": 200}
     assert "MISSED" in next(latency.lines({"found": [delays], "skipped": []}))
+
+
+def test_a_daemon_that_says_much_is_not_held_up_by_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    talker = tmp_path / "talker"
+    talker.write_text(f"#!/bin/sh\nhead -c 200000 /dev/zero >&2\ntouch {tmp_path}/said\nexec sleep 60\n")
+    talker.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(talker))
+    with latency._daemon(tmp_path / "heed.yaml") as log:
+        end = time.monotonic() + 20
+        while not (tmp_path / "said").exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        assert (tmp_path / "said").exists() and log.stat().st_size == 200_000
 
 
 @pytest.mark.slow

@@ -23,10 +23,12 @@ from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of
 from stream.app.publish import Publisher, publisher
 from stream.app.record import recorder_to
 from stream.app.reload import Loaded, Reloader
+from stream.app.rerouting import Rerouter
 from stream.app.sinks import outbox_of
 from stream.app.sources import problems_of, sources_of
 from stream.log import get, setup
 from stream.loop import Loop, Message
+from stream.rules.message import message
 from stream.settings import Settings, findings, load, split_address
 from stream.state import Durable, Passing
 from stream.telemetry import UNUSED
@@ -37,6 +39,7 @@ SOFTWARE = 70  # exit code: a fault in heed itself
 MINUTE = 60_000_000_000  # ns
 SUPERVISOR = "HEED_SUPERVISOR"  # in the environment of a worker: the process id of the one that started it
 POLL = 250_000_000  # ns a poll waits at most
+MOST_TOLD = 500  # alert changes that one turn tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +148,19 @@ class Daemon:
         watch = Watch(self.sources, self.outbox, self.monitor.source_counts)
         self.loop = Loop(
             self.monitor, self.source, clock, self.world.partitions, self.keeper, tell, POLL, recorder,
-            (board.publish, watch.look, self._answer, self._look_for_changes), self.notifier,
+            (board.publish, watch.look, self._answer, self._look_for_changes), self.notifier, MOST_TOLD,
         )  # fmt: skip
         self.reloader = Reloader(
-            settings, _path(options), lambda: loaded(options), self.monitor, self.loop, board.reloaded
+            settings, _path(options), lambda: loaded(options), self.monitor, self.loop, board.reloaded, self._rerouter()
         )
+
+    def _rerouter(self) -> Rerouter | None:
+        if self.notifier is None:
+            return None
+        return Rerouter(self.settings, self.outbox, self.notifier, self.keeper.readdress, self._firing)
+
+    def _firing(self) -> list[Message]:
+        return [message(change) for change in self.monitor.firing()]
 
     def _ask_reload(self) -> Future[str]:
         return self.reloader.ask()
@@ -169,7 +180,7 @@ class Daemon:
         return Durable(store, self.monitor, self.world.partitions, self.outbox, *every, most, self.notifier)
 
     def _answer(self, now: int) -> None:
-        if self.notifier is not None:
+        if self.notifier is not None and not self.loop.midway:
             self.notifier.answer(now)
 
     def catch_signals(self) -> None:

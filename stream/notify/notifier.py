@@ -50,7 +50,7 @@ class Notifier:
         self._alerts: dict[str, Alert] = {}
         self._gatherings: dict[str, Gathering] = {}
         self._due: list[tuple[int, str]] = []  # a heap; an entry whose time is not its gathering's is old
-        self._relays = {r.key: Relay(r) for r in ([] if routes is None else routes.all) if r.receiver.relay}
+        self._relays = _relays_of(routes)
         self._dirty: set[Row] = set()
         self._answers: list[tuple[Asked, dict[str, Any] | SilenceError]] = []
         self._firing: dict[str, Message] | None = None  # after a restart: what fires, until the first step
@@ -58,8 +58,11 @@ class Notifier:
 
     # -- one turn
 
-    def step(self, messages: Sequence[Message], now: int) -> Noticed:
-        """Take in what changed up to ``now`` (ns): requests, silences, alerts; what is to be told."""
+    def step(self, messages: Sequence[Message], now: int, more: bool = False) -> Noticed:
+        """Take in what changed up to ``now`` (ns): requests, silences, alerts; what is to be told.
+
+        Where ``more`` of what changed at once is to come, notifications wait for it, so that a storm is told as one.
+        """
         found = Noticed()
         self._serve(now, found)
         self._agree(now)
@@ -68,7 +71,10 @@ class Notifier:
         if self._routes is not None:
             for message in messages:
                 self._take(Alert.of(message, now), now)
-            self._look(now, found)
+            if not more:
+                self._look(now, found)
+            for relay in self._relays.values():
+                self._relay(relay, now, found)
         found.urgent |= bool(found.send)
         return found
 
@@ -177,8 +183,6 @@ class Notifier:
             gathering = self._gatherings.get(key)
             if gathering is not None and gathering.due == due:
                 self._tell(gathering, now, found)
-        for relay in self._relays.values():
-            self._relay(relay, now, found)
 
     def _tell(self, gathering: Gathering, now: int, found: Noticed) -> None:
         receiver = gathering.route.receiver
@@ -249,14 +253,33 @@ class Notifier:
         for (kind, key), row in rows.items():
             of_kind.setdefault(kind, {})[key] = row
         self.silences.restore(of_kind["silence"])
-        self._restore_gatherings(of_kind["gathering"])
-        self._alerts = {key: Alert.restored(key, row) for key, row in of_kind["alert"].items()}
-        over = {key: set(row["over"]) for key, row in of_kind["gathering"].items()}
+        self._take_up(of_kind["gathering"], of_kind["alert"], firing)
+
+    def reroute(self, routes: Routes | None, firing: Iterable[Message]) -> None:
+        """Other routes and receivers from now on, as after a restart; ``firing``: the messages of all that fires.
+
+        What was gathered on a route that is still there goes on as it stands.
+        """
+        gatherings = {key: each.row() for key, each in self._gatherings.items()}
+        alerts = {key: each.row() for key, each in self._alerts.items()}
+        before, self._relays = self._relays, _relays_of(routes)
+        for key in self._relays.keys() & before.keys():
+            self._relays[key].due = before[key].due
+        self._routes, self._gatherings, self._due, self._firing = routes, {}, [], None
+        self._take_up(gatherings, alerts, firing)
+        self.touched = True
+
+    def _take_up(self, gatherings: Mapping[str, Any], alerts: Mapping[str, Any], firing: Iterable[Message]) -> None:
+        """Rows of gatherings and alerts, under the routes there are now."""
+        self._restore_gatherings(gatherings)
+        self._alerts = {key: Alert.restored(key, row) for key, row in alerts.items()}
+        over = {key: set(row["over"]) for key, row in gatherings.items()}
         for alert in list(self._alerts.values()):
             self._rejoin(alert, over)
             if not alert.held_by:
                 self._let_go([alert])
         for gathering in self._gatherings.values():
+            gathering.replan()
             self._plan(gathering)
         if self._routes is not None:
             self._firing = {str(message["fingerprint"]): message for message in firing}
@@ -277,9 +300,15 @@ class Notifier:
         for route in self._routes_of(alert):
             key = route.named(alert.labels)
             if route.receiver.sinks and (alert.firing or alert.fingerprint in over.get(key, ())):
-                if key in over and key in self._gatherings:
-                    self._gatherings[key].join(alert)
+                gathering = self._gatherings.get(key) if key in over else None
+                if gathering is not None and (not alert.firing or gathering.knows(alert)):
+                    gathering.join(alert)
                 elif alert.firing:
                     self._gathering(route, alert).take(alert, 0)
             if route.receiver.relay and (alert.firing or route.key in alert.relayed):
                 self._relays[route.key].rejoin(alert)
+
+
+def _relays_of(routes: Routes | None) -> dict[str, Relay]:
+    """One for each route whose receiver is an Alertmanager."""
+    return {route.key: Relay(route) for route in ([] if routes is None else routes.all) if route.receiver.relay}

@@ -185,7 +185,7 @@ class Settings(Section):
     logging: Logging = Logging()
     """Log lines."""
     reload: Reload = Reload()
-    """When changed rules are taken in; most else needs a restart."""
+    """When changed rules, receivers and routes are taken in; most else needs a restart."""
 
 
 def contradictions(settings: Settings) -> list[tuple[Place, str]]:
