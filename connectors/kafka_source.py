@@ -188,8 +188,17 @@ class KafkaSource:
         if unassigned > UNASSIGNED:
             what = ", ".join(self._topics) or f"topics like {self._pattern}"
             return f"no partition of {what} to read since {unassigned // SECOND} s: does it exist, do others read it?"
-        held = any(LETTERS in part.waits for part in self._parts())
-        return self._trouble or self._unplaced or self._refused or (self._letters.problem if held else None)
+        return self._trouble or self._unplaced or self._refused or self._held()
+
+    def _held(self) -> str | None:
+        """Which partitions wait for their dead letters to be written, and why they can't be."""
+        held = [part for part in self._parts() if part.held]
+        if not held:
+            return None
+        why = self._letters.problem or "dead letters can't be written"
+        late = any(part.left_behind(self._clock.now()) for part in held)
+        what = "event time no longer waits for" if late else "event time waits for"
+        return f"{why}; {what} {', '.join(part.name for part in held[:5])}"
 
     @property
     def remark(self) -> str | None:
@@ -248,10 +257,7 @@ class KafkaSource:
             self._unplaced = str(error)
         except KafkaError as error:
             self._trouble = said(error)
-        for part in parts:
-            if LETTERS in part.waits and 0 < part.retry <= now:
-                part.wait(LETTERS, False)
-                part.retry = 0
+        self._try_letters_again(parts, now)
         balance(parts, now)
         if parts:
             self._assigned = now
@@ -261,6 +267,16 @@ class KafkaSource:
         consumer.resume(*resumed)
         unpark(consumer)
         return bool(resumed or waiting - paused)
+
+    def _try_letters_again(self, parts: Sequence[Partition], now: int) -> None:
+        """What was written meanwhile, also where others waited for the same, has waited and is not late."""
+        again = [part for part in parts if LETTERS in part.waits and 0 < part.retry <= now]
+        for part in parts if again else ():
+            if part.waits:
+                part.since = now
+        for part in again:
+            part.wait(LETTERS, False)
+            part.retry = 0
 
     def _fetched(self, consumer: KafkaConsumer, until: int) -> Records:
         left_ms = max(1.0, (until - self._clock.now()) / 1e6)
@@ -306,7 +322,7 @@ class KafkaSource:
         at, offset = found
         letter = Letter(at.topic, at.partition, offset, None, None, (), -1, "unreadable", said(error))
         if at in self._assignment.parts:
-            self._batch.step_over(self._assignment.parts[at], letter)
+            self._batch.step_over(self._assignment.parts[at], letter, self._clock.now())
             consumer.seek(at, self._assignment.parts[at].position)
 
     def _hold_back(self, consumer: KafkaConsumer, now: int) -> None:

@@ -14,7 +14,8 @@ class Watermarks:
     """Per-partition columns. The idea is bytewax's: highest event time - lateness + time since that reading came.
 
     Time is added only to a partition that is read to its end; while it is behind, its own readings move it. A
-    partition that brings nothing for ``idle`` ns, or was read to its end without any record, holds nobody back.
+    partition that brings nothing for ``idle`` ns, or was read to its end without any record, holds nobody back; one of
+    which the source says that it has more and is held up does, however long.
     Unlike bytewax's, the time added is that of the newest reading, not the most that any reading ever gave: so a clock
     that was ahead once, or a producer that grew slower, does not make readings late for ever.
     """
@@ -52,13 +53,15 @@ class Watermarks:
         return before - self.lateness, again
 
     def _note(self, batch: Batch, present: list[int], now: int) -> None:
-        named = [*batch.positions, *batch.at_end, *batch.ended, *present]
+        named = [*batch.positions, *batch.at_end, *batch.ended, *batch.held, *present]
         self._grow(max(named, default=-1) + 1)
         first = [partition for partition in named if not self._known[partition]]
         self._heard[first] = np.maximum(self._heard[first], now)
         self._known[first] = True
         self._at_end[:] = False
         self._at_end[list(batch.at_end)] = True
+        held = list(batch.held)
+        self._heard[held] = np.maximum(self._heard[held], now)
 
     def _grow(self, n: int) -> None:
         more = n - self._high.size
