@@ -76,6 +76,11 @@ class StreamTable:
         new, self._new = self._new, []
         return new
 
+    def known(self, slots: Sequence[int]) -> None:
+        """These are not new: what is known of their streams came with them."""
+        given = set(slots)
+        self._new = [slot for slot in self._new if slot not in given]
+
     def state(self) -> dict[str, object]:
         """For a checkpoint: JSON-like."""
         columns = {"names": self.names, "groups": self.groups, "labels": [dict(labels) for labels in self.labels]}

@@ -131,6 +131,34 @@ class Watermarks:
         self._known[list(partitions)] = False
         return not self._known.any()
 
+    def take(self, partition: int) -> Times:
+        """What ``put`` needs of one partition [4]: highest event time, its arrival, highest offset, and ``now``."""
+        self._grow(partition + 1)
+        own = self._high[partition], self._high_at[partition], self._offset[partition]
+        return np.array([*own, self.now], np.int64)
+
+    def put(self, partition: int, taken: Times, now: int) -> None:
+        """A partition that another process has read so far. Where time is further here, it goes back."""
+        self._grow(partition + 1)
+        self._high[partition], self._high_at[partition], self._offset[partition] = taken[:3].tolist()
+        self.meet(partition, now)
+        self.go_back(int(taken[3]))
+
+    def meet(self, partition: int, now: int) -> None:
+        """A partition that is about to be read, and holds the others back until then."""
+        self._grow(partition + 1)
+        self._known[partition], self._heard[partition] = True, now
+
+    def go_back(self, time: int) -> None:
+        """Event time begins again at ``time`` (ns), for streams that have not come as far as others."""
+        self.now = min(self.now, time)
+
+    def leave(self, partition: int) -> None:
+        """Another process reads it from now on."""
+        self._grow(partition + 1)
+        self._known[partition] = False
+        self._high[partition], self._offset[partition] = NEVER, -1
+
     def columns(self) -> dict[str, npt.NDArray[np.int64]]:
         """What a checkpoint keeps, by partition number: highest event time, its arrival, highest offset.
 

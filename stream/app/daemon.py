@@ -39,6 +39,7 @@ SOFTWARE = 70  # exit code: a fault in heed itself
 MINUTE = 60_000_000_000  # ns
 SUPERVISOR = "HEED_SUPERVISOR"  # in the environment of a worker: the process id of the one that started it
 POLL = 250_000_000  # ns a poll waits at most
+MOST_TOLD = 500  # alert changes that one turn tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ class Daemon:
         watch = Watch(self.sources, self.outbox, self.monitor.source_counts)
         self.loop = Loop(
             self.monitor, self.source, clock, self.world.partitions, self.keeper, tell, POLL, recorder,
-            (board.publish, watch.look, self._answer, self._look_for_changes), self.notifier,
+            (board.publish, watch.look, self._answer, self._look_for_changes), self.notifier, MOST_TOLD,
         )  # fmt: skip
         self.reloader = Reloader(
             settings, _path(options), lambda: loaded(options), self.monitor, self.loop, board.reloaded, self._rerouter()
@@ -179,7 +180,7 @@ class Daemon:
         return Durable(store, self.monitor, self.world.partitions, self.outbox, *every, most, self.notifier)
 
     def _answer(self, now: int) -> None:
-        if self.notifier is not None:
+        if self.notifier is not None and not self.loop.midway:
             self.notifier.answer(now)
 
     def catch_signals(self) -> None:

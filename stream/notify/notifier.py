@@ -58,8 +58,11 @@ class Notifier:
 
     # -- one turn
 
-    def step(self, messages: Sequence[Message], now: int) -> Noticed:
-        """Take in what changed up to ``now`` (ns): requests, silences, alerts; what is to be told."""
+    def step(self, messages: Sequence[Message], now: int, more: bool = False) -> Noticed:
+        """Take in what changed up to ``now`` (ns): requests, silences, alerts; what is to be told.
+
+        Where ``more`` of what changed at once is to come, notifications wait for it, so that a storm is told as one.
+        """
         found = Noticed()
         self._serve(now, found)
         self._agree(now)
@@ -68,7 +71,10 @@ class Notifier:
         if self._routes is not None:
             for message in messages:
                 self._take(Alert.of(message, now), now)
-            self._look(now, found)
+            if not more:
+                self._look(now, found)
+            for relay in self._relays.values():
+                self._relay(relay, now, found)
         found.urgent |= bool(found.send)
         return found
 
@@ -179,8 +185,6 @@ class Notifier:
             gathering = self._gatherings.get(key)
             if gathering is not None and gathering.due == due:
                 self._tell(gathering, now, found)
-        for relay in self._relays.values():
-            self._relay(relay, now, found)
 
     def _tell(self, gathering: Gathering, now: int, found: Noticed) -> None:
         receiver = gathering.route.receiver
