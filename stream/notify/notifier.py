@@ -87,6 +87,8 @@ class Notifier:
         try:
             if isinstance(asked.what, str):
                 return self.silences.expire(asked.what, now).told(now)
+            if isinstance(asked.what, Silence):
+                return self.silences.adopt(asked.what).told(now)
             return self.silences.add(asked.what, now).told(now)
         except SilenceError as error:
             return error
