@@ -73,7 +73,9 @@ def _knee(share: F32) -> Ix:
     """The lowest edge >= 1 with at most 2 % of the counts above it."""
     limit = TAIL * np.maximum(share[0], 1)
     above = share[1:-1] > limit
-    return np.add.reduce(above.view(np.uint8), axis=0, dtype=np.uint8).astype(np.intp) + 1
+    knee: Ix = np.add.reduce(above.view(np.uint8), axis=0, dtype=np.uint8).astype(np.intp)
+    knee += 1
+    return knee
 
 
 def _moves(h: F32, total: F32, knee: Ix, base: I32) -> I32:

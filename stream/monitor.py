@@ -186,7 +186,7 @@ class Monitor:
         self._breached = 0
         self._look(verdicts, ready, now)
         self._evaluate(verdicts, turn)
-        self.parts.ledger.count(tick.slots, verdicts.outcome)
+        self.parts.ledger.count(tick.at, verdicts.outcome)
         self.laps.lap("ledger")
         for observer in self.observers:
             observer(verdicts)
@@ -213,8 +213,9 @@ class Monitor:
         Without a model there is nobody to admit, and no gate.
         """
         parts = self.parts
-        here = tick.slots[tick.present]
-        value = tick.value[tick.present]
+        every = bool(tick.present.all())
+        here = tick.slots if every else tick.slots[tick.present]
+        value = tick.value if every else tick.value[tick.present]
         evidence = parts.sentinel.look(here, value, tick.start, tick.step) if here.size else None
         if here.size < tick.slots.size:
             parts.sentinel.absent(tick.slots[~tick.present])
@@ -231,8 +232,8 @@ class Monitor:
     def _sort_out(self, verdicts: Verdicts, evidence: Evidence | None) -> npt.NDArray[np.intp]:
         """Gaps and streams in warm-up are told apart from the windows that are due a look: their rows [n]."""
         tick, windows = verdicts.tick, self.parts.windows
-        slots = tick.slots
-        warm = (windows.steps[slots] >= WARM) & (windows.valid[slots] >= windows.size // 2)
+        at = tick.at
+        warm = (windows.steps[at] >= WARM) & (windows.valid[at] >= windows.size // 2)
         ready = tick.present & warm
         verdicts.outcome[:] = np.where(ready, np.int8(SENTINEL), np.where(tick.present, np.int8(WARMUP), np.int8(GAP)))
         since = self._unseen_since(tick, ready)
@@ -245,7 +246,7 @@ class Monitor:
 
     def _unseen_since(self, tick: Tick, ready: Bools) -> Times:
         """Event time from which each stream counts as unseen [m], 0 = never due; it waits where no window is due."""
-        slots, since = tick.slots, self.since[tick.slots]
+        slots, since = tick.slots, self.since[tick.at].copy()
         never = since == 0
         if not ready.all() or never.any():
             since[~ready & ~never] += tick.step * self._every
@@ -257,11 +258,13 @@ class Monitor:
 
     def _say_evidence(self, verdicts: Verdicts, evidence: Evidence, known: Bools, rows: npt.NDArray[np.intp]) -> None:
         """The sentinel's verdict, which stands unless a full look follows."""
-        verdicts.score[rows], verdicts.p[rows] = evidence.score[known], evidence.p[known]
-        verdicts.fidelity[rows] = BY_SENTINEL
+        whole = rows.size == known.size == verdicts.score.size
+        to, of = (slice(None), slice(None)) if whole else (rows, known)
+        verdicts.score[to], verdicts.p[to] = evidence.score[of], evidence.p[of]
+        verdicts.fidelity[to] = BY_SENTINEL
         if self.parts.looks is None:
             for name in ("expected", "low", "high"):
-                getattr(verdicts, name)[rows] = getattr(evidence, name)[known]
+                getattr(verdicts, name)[to] = getattr(evidence, name)[of]
 
     def _look(self, verdicts: Verdicts, ready: npt.NDArray[np.intp], now: int) -> None:
         """Decide who gets a full look, look, and note the lag of every verdict."""

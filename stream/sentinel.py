@@ -110,7 +110,7 @@ class Sentinel:
         """These streams have no reading at this step."""
         self._columns.counts[GAP, slots] += 1
 
-    def runs(self, slots: Sequence[int] | I32 | Ix) -> tuple[F32, F32]:
+    def runs(self, slots: Sequence[int] | At) -> tuple[F32, F32]:
         """Flat and silent, as in Evidence, of any streams, as of now."""
         counts = self._columns.counts[:, slots]
         warm = counts[READINGS] >= calibrate.WARM

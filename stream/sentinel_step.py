@@ -18,7 +18,6 @@ Ix = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
 
 
-
 @dataclass(slots=True)
 class Seen:
     """What there is to see in m readings, in units of their streams."""
