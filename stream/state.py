@@ -312,7 +312,7 @@ class Durable:
         parts.ledger.restore(self._store.part("ledger"), columns["ledger.counts"], columns["ledger.total"])
         last = monitor.judged.restore(judged, {name: self._partitions.number(name) for *_, name, _ in judged})
         monitor.restore_counters(self._store.part("counters"))
-        monitor.expect(_by_name(self._store.part("streams"), columns))
+        monitor.awaited.expect(_by_name(self._store.part("streams"), columns))
         orphans = parts.alerts.restore(self._store.part("alerts"))
         parts.incidents.restore(self._store.part("incidents"))
         monitor.owed.add(parts.alerts.orphaned(orphans, last))

@@ -1,4 +1,4 @@
-"""Several processes of one group: killed, added, rolled, paused for too long; together they are one undisturbed heed."""
+"""Several processes of one group, killed, added, rolled, paused: together they tell what one alone would tell."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_processes_that_come_and_go_tell_what_one_undisturbed_process_tells(kafk
     k.make_topics(kafka, suffix, many)
     k.make_topics(kafka, "x" + suffix, calm)
     plug = kill.plug_topic(kafka, suffix)
-    plant, faults = k.start_plant(
+    plant, _faults = k.start_plant(
         {
             "servers": kafka, "suffix": suffix, "streams": STREAMS, "seed": 11, "history": HISTORY,
             "start": k.now_ns() + 5_000_000_000, "seconds": SECONDS, "faults": FAULTS, "tail": TAIL_S,
