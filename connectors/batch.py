@@ -38,6 +38,7 @@ class StreamTable:
     origin: list[int] = field(default_factory=list)
     slot_of: dict[str, int] = field(default_factory=dict)
     refused: int = 0  # names turned away (a name that keeps coming counts each time it is looked up)
+    retaken: int = 0  # grows when slots are taken back: who remembers slots has to look them up again
     _free: list[int] = field(default_factory=list)
     _new: list[int] = field(default_factory=list)
 
@@ -93,9 +94,11 @@ class StreamTable:
         self.step, self.origin = list(state["step"]), list(state["origin"])
         self.slot_of = {name: slot for slot, name in enumerate(self.names) if name}
         self._free = [slot for slot, name in enumerate(self.names) if not name]
+        self.retaken += 1
 
     def release(self, slots: Sequence[int]) -> None:
         """Forget streams; their slots may be given to others."""
+        self.retaken += 1
         for slot in slots:
             del self.slot_of[self.names[slot]]
             self.names[slot], self.groups[slot], self.labels[slot] = "", "", NO_LABELS
@@ -125,7 +128,8 @@ class Batch:
     ``value`` is NaN where a reading says that the value is missing. ``positions`` holds, for every partition this
     poll moved, the offset to read next (undecodable messages move it too). ``at_end`` names the partitions read to
     their end as of this poll, ``ended`` those that will bring nothing more. ``backlog`` is true for readings that
-    waited before heed was up or could read.
+    waited before heed was up or could read. ``held`` names the partitions that have more and can't bring it until
+    something else is done: they are neither quiet nor at their end, and are to be waited for.
     """
 
     stream: Ints  # slot in the StreamTable, REFUSED = turned away
@@ -139,6 +143,7 @@ class Batch:
     ended: tuple[int, ...] = ()
     backlog: npt.NDArray[np.bool_] | None = None
     counts: Mapping[str, int] = field(default_factory=dict)  # what the source counted: records, undecodable, ...
+    held: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -188,6 +193,7 @@ def concat(batches: Sequence[Batch]) -> Batch:
         tuple(dict.fromkeys(p for b in batches for p in b.ended)),
         _backlogs(batches),
         counts,
+        tuple(dict.fromkeys(p for b in batches for p in b.held)),
     )
 
 

@@ -20,7 +20,7 @@ from stream.app.shared_silences import SharedSilences
 from stream.app.siblings import Sibling, Siblings
 from stream.config_text import ConfigError
 from stream.log import WORKER, get, setup
-from stream.settings import Settings, load, split_address
+from stream.settings import KafkaSource, Settings, load, split_address
 
 CONFIG = 78  # exit code: started again it would fail again
 SECOND = 1_000_000_000  # ns
@@ -166,11 +166,17 @@ def _checked(options: RunOptions) -> Settings:
 def _worker(options: RunOptions, settings: Settings, number: int, port: int) -> Worker:
     listen = f"127.0.0.1:{port}" if port else "none"
     own = [f"state.path={Path(settings.state.path) / f'worker-{number}'}", f"server.listen={listen}"]
+    if settings.state.shared is None and all(_can_share(source) for source in settings.sources):
+        own.append("state.shared=true")
     command = [sys.executable, "-m", "stream.cli", "run", "-c", str(options.config)]
     command += [part for text in (*options.overrides, *own) for part in ("--set", text)]
     command += [part for rule in options.rules for part in ("--rules", rule)]
     command += ["--enable-reload"] if options.reload else []
     return Worker(number, command, port)
+
+
+def _can_share(source: object) -> bool:
+    return isinstance(source, KafkaSource) and source.client_library == "kafka-python"
 
 
 def _free_port() -> int:
