@@ -19,7 +19,7 @@ from stream.app.daemon import Daemon, RunOptions
 from stream.settings import load
 
 WINDOW = 128
-_LEAD = 0.4  # of the readings: before that, streams are new and clients fetch the first time
+_LEAD = 0.4  # of a peer's readings: before that, streams are new and clients fetch the first time
 _IDLE_S = 60.0  # without an end for so long: something is wrong
 
 _CONFIG = """
@@ -44,13 +44,14 @@ class _Mark:
     """CPU seconds and readings where the measured part begins; ``take`` is told how many readings there are by now."""
 
     total: int
+    lead: int
     watch: Stopwatch = field(default_factory=Stopwatch)
     start: tuple[float, float, int] | None = None
     over: bool = False
 
     def take(self, readings: int) -> bool:
         """True when all are read."""
-        if self.start is None and readings >= _LEAD * self.total:
+        if self.start is None and readings >= self.lead:
             self.start = self.watch.cpu_seconds(), self.watch.seconds(), readings
         self.over = readings >= self.total
         if not self.over and self.watch.seconds() > _IDLE_S * (1 + self.total / 500_000):
@@ -68,9 +69,14 @@ class _Mark:
         }
 
 
-def measure(servers: str, topic: str, way: str, total: int, alerts: str, form: str = "single") -> dict[str, Any]:
-    """Consume ``total`` readings one ``way``: kafka-python or confluent (heed on that client), or naive."""
-    mark = _Mark(total)
+def measure(
+    servers: str, topic: str, way: str, total: int, alerts: str, form: str = "single", lead: int = 0
+) -> dict[str, Any]:
+    """Consume ``total`` readings one ``way``: kafka-python or confluent (heed on that client), or naive.
+
+    Measured is what follows the first ``lead`` readings.
+    """
+    mark = _Mark(total, lead or round(_LEAD * total))
     if way == "naive":
         return mark.rate(_naive(servers, topic, alerts, mark))
     with TemporaryDirectory(prefix="heed-bench-") as folder:

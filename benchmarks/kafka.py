@@ -17,6 +17,7 @@ from benchmarks.child import measured
 
 TARGETS = {("kafka-python", "single"): 10.0, ("kafka-python", "columns"): 40.0, ("confluent", "single"): 40.0}
 PEER_READINGS = 200_000  # what peers get to read of the same topic
+GROWN = 410  # steps: before that, streams are young, and their calibration is refreshed four times as often
 _PEER_LEAD = 0.4
 _WORDS = {"single": "one a message", "list": f"{PACKED} a message, objects", "columns": f"{PACKED} a message, columns"}
 
@@ -33,6 +34,7 @@ def figures(streams: int, steps: int) -> dict[str, Any]:
 def _figures(servers: str, streams: int, steps: int) -> dict[str, Any]:
     alerts, topics = new_topic(servers, "alerts"), {form: new_topic(servers, form) for form in FORMS}
     skipped: list[str] = []
+    lead, steps = GROWN * streams, GROWN + steps
     for form, topic in topics.items():
         measured("broker", servers=servers, topic=topic, form=form, streams=streams, steps=steps)
     few = min(PEER_READINGS, streams * steps)
@@ -43,7 +45,7 @@ def _figures(servers: str, streams: int, steps: int) -> dict[str, Any]:
     for library in clients(skipped):
         for form, topic in topics.items():
             about = {"servers": servers, "topic": topic, "way": library, "form": form, "alerts": alerts}
-            rate = measured("consuming", total=streams * steps, **about)
+            rate = measured("consuming", total=streams * steps, lead=lead, **about)
             over = rate["readings_per_second"] / max(1, naive["readings_per_second"])
             found.append({"client": library, "form": form, "over_naive": float(f"{over:.3g}"), **rate})
     return {"found": found, "peers": peers, "skipped": skipped}

@@ -38,6 +38,7 @@ class StreamTable:
     origin: list[int] = field(default_factory=list)
     slot_of: dict[str, int] = field(default_factory=dict)
     refused: int = 0  # names turned away (a name that keeps coming counts each time it is looked up)
+    retaken: int = 0  # grows when slots are taken back: who remembers slots has to look them up again
     _free: list[int] = field(default_factory=list)
     _new: list[int] = field(default_factory=list)
 
@@ -93,9 +94,11 @@ class StreamTable:
         self.step, self.origin = list(state["step"]), list(state["origin"])
         self.slot_of = {name: slot for slot, name in enumerate(self.names) if name}
         self._free = [slot for slot, name in enumerate(self.names) if not name]
+        self.retaken += 1
 
     def release(self, slots: Sequence[int]) -> None:
         """Forget streams; their slots may be given to others."""
+        self.retaken += 1
         for slot in slots:
             del self.slot_of[self.names[slot]]
             self.names[slot], self.groups[slot], self.labels[slot] = "", "", NO_LABELS

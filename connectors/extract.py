@@ -114,14 +114,10 @@ class Extract:
         """Slots, and which rows are of streams that are not known yet."""
         parts = [self._column(where, block, messages) for where in naming.paths]
         parts = [Column(_named(part), part.at) for part in parts]
-        if parts and len(block) > 2 * len(messages.payloads):  # the same names come again and again
+        if parts:
             slots = naming.slots(parts, len(block))
             return slots, slots == UNKNOWN
-        columns = [part.rows() for part in parts]
-        if len(columns) == 1:
-            found = naming.known(columns[0])
-        else:
-            found = naming.known(zip(*columns, strict=True) if columns else [()] * len(block))
+        found = naming.known([()] * len(block))  # one name for all
         if None not in found:
             return np.array(found, np.int32), np.zeros(len(found), bool)
         unknown = np.array([slot is None for slot in found])

@@ -26,6 +26,7 @@ class Partition:
     name: str
     number: int  # in the PartitionTable
     remembered: int | None = None  # how far this process had read when it lost the partition
+    adopted: bool = False  # its state was taken up, if it has one
     position: int = -1
     floor: int = -1  # what lies before it is read to learn from, and was read before by others, or by nobody
     end: int = -1  # the broker's, as far as known

@@ -166,8 +166,12 @@ def drop(producer: KafkaProducer) -> None:
 
     The client gives up closing where it holds messages that no broker takes, and leaves its thread behind.
     """
-    with suppress(KafkaError):
+    try:
         producer.close(timeout=0)
-    close: Any = getattr(getattr(producer, "_sender", None), "force_close", None)
-    if close is not None:
-        close()
+    except KafkaError:
+        close: Any = getattr(getattr(producer, "_sender", None), "force_close", None)
+        if close is not None:
+            with suppress(RuntimeError):  # it ended meanwhile, and can't be woken up
+                close()
+    except RuntimeError:  # likewise
+        pass

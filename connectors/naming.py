@@ -15,7 +15,7 @@ from connectors.fieldpath import MISSING, Path, Template
 
 NAME_LIMIT = 512  # characters in the name of a stream or a group
 MEMO_LIMIT = 200_000  # names remembered; all are forgotten when there are more
-_PLACES = 1 << 16  # so many combinations of parts are looked up in a column, whatever the number of rows
+_PLACES = 1 << 19  # so many combinations of parts are kept in a column, whatever the number of rows
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # surrogates can't be written as UTF-8
 
@@ -34,6 +34,8 @@ class Naming:
         self._stream, self._group, self._labels, self._table = stream, group, labels, table
         self._names: dict[object, str] = {}
         self._codes: list[dict[object, int]] = [{} for _ in self.paths]  # parts of names, numbered as they come
+        self._places = np.empty(0, np.int32)  # slots by the numbers of a name's parts, put together
+        self._valid: tuple[int, ...] = ()  # for what these hold
 
     def known(self, parts: Iterable[object]) -> list[int | None]:
         """Slots by the parts of the names (the part itself where there is one, else tuples); None = not known yet.
@@ -60,8 +62,10 @@ class Naming:
     def slots(self, parts: Sequence[Column], n: int) -> Ints:
         """Slots of ``n`` rows that have these parts, ``UNKNOWN`` where a stream is not known yet.
 
-        Parts are numbered and the numbers put together in columns, so that each stream is looked up once.
+        Parts are numbered and the numbers put together in columns, so that each stream is looked up once, and again
+        only after slots were taken back.
         """
+        self._bound()
         places, size = np.zeros(n, np.int64), 1
         for part, codes in zip(parts, self._codes, strict=True):
             found = _coded(codes, part.values)
@@ -70,11 +74,29 @@ class Naming:
         if size > 4 * n + _PLACES:
             streams, which = np.unique(places, return_inverse=True)
             return self._slots_at(streams)[which]
-        there = np.zeros(size, np.int32)
-        there[places] = 1
-        streams = np.flatnonzero(there)
-        there[streams] = self._slots_at(streams)
-        return there[places]
+        return self._remembered(places, size)
+
+    def _bound(self) -> None:
+        """All numbers of a part are given anew when there are too many."""
+        for codes in self._codes:
+            if len(codes) > MEMO_LIMIT:
+                codes.clear()
+                self._places = np.empty(0, np.int32)
+
+    def _remembered(self, places: Rows, size: int) -> Ints:
+        """The slot at each place, asked for where it is not known by now."""
+        valid = (self._table.retaken, *(len(codes) for codes in self._codes[1:]))  # the first part only adds places
+        if valid != self._valid:
+            self._valid, self._places = valid, np.empty(0, np.int32)
+        if size > len(self._places):
+            self._places = np.append(self._places, np.full(2 * size - len(self._places), UNKNOWN, np.int32))
+        slots = self._places[places]
+        if len(slots) and slots.min() == UNKNOWN:
+            asked = np.unique(places[slots == UNKNOWN])
+            found = self._places[asked] = self._slots_at(asked)
+            slots = self._places[places]
+            self._places[asked[found < 0]] = UNKNOWN  # they may begin, and room may come for those refused
+        return slots
 
     def _slots_at(self, places: Rows) -> Ints:
         """The slot at each place: parts are taken out of it again, the last first."""
@@ -125,8 +147,6 @@ class Naming:
 
 def _coded(codes: dict[object, int], values: Values) -> Times:
     """The number of each value; new ones get the next."""
-    if len(codes) > MEMO_LIMIT:
-        codes.clear()
     try:
         return np.fromiter(map(codes.__getitem__, values), np.int64, len(values))
     except KeyError:

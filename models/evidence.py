@@ -177,13 +177,18 @@ def rescale(reals: F32, which: Ix, octaves: I32) -> None:
     reals[:PERIOD_COUNT, which] *= by
 
 
-def misplaced(profile: Profile, reals: F32, counts: I32) -> npt.NDArray[np.bool_]:
-    """Young streams whose first reading lies so far off that float16 can't tell their readings apart from there."""
+def replaceable(counts: I32) -> npt.NDArray[np.bool_]:
+    """Young streams, which may still take another first reading."""
+    young: npt.NDArray[np.bool_] = (counts[READINGS] >= 100) & (counts[READINGS] <= 400) & (counts[PHASE] < MOVED)
+    return young
+
+
+def misplaced(profile: Profile, reals: F32) -> npt.NDArray[np.bool_]:
+    """Streams whose first reading lies so far off that float16 can't tell their readings apart from there."""
     level = np.abs(reals[profile.spans.index(15)])
     change = reals[len(profile.spans) + profile.means - 1]
-    young: npt.NDArray[np.bool_] = (counts[READINGS] >= 100) & (counts[READINGS] <= 400) & (counts[PHASE] < MOVED)
-    young &= level > np.float32(2048) * change
-    return young
+    found: npt.NDArray[np.bool_] = level > np.float32(2048) * change
+    return found
 
 
 # --- evidence

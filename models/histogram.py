@@ -58,76 +58,90 @@ def refresh(hist: U16, base: I32, readings: I32) -> tuple[U8, Ix]:
     sums = np.matmul(_sums(edges), h)
     knee = _knee(sums[:edges])
     moves = _moves(h, sums[0], knee, base)
-    full = np.full((rows, k), FULL)
-    full[0] = np.clip(readings // 2, LEAST, FULL)
-    halve = sums[0] >= full.reshape(-1)
+    halve = sums[0] >= FULL
+    halve[:k] = sums[0, :k] >= np.clip(readings // 2, LEAST, FULL)
     changed = np.flatnonzero((moves != 0) | halve)
     if len(changed):
-        columns[changed] = _changed(columns[changed], moves[changed], halve[changed])
+        new = columns[changed] = _changed(columns.take(changed, axis=0), moves[changed], halve[changed])
         base.reshape(-1)[changed] += moves[changed] << SHIFT
-        sums[:, changed] = np.matmul(_sums(edges), columns[changed].astype(np.float32).T)
-        knee[changed] = _knee(sums[:edges, changed])
+        sums[:, changed] = own = np.matmul(_sums(edges), new.astype(np.float32).T)
+        knee[changed] = _knee(own[:edges])
     return _surprise(sums[:edges], sums[edges:], knee, *_tail(edges - 1, rows)).reshape(rows, k, edges), changed
 
 
-def _knee(share: F32) -> I32:
+def _knee(share: F32) -> Ix:
     """The lowest edge >= 1 with at most 2 % of the counts above it."""
     limit = TAIL * np.maximum(share[0], 1)
-    knee: I32 = np.add.reduce(share[1:-1] > limit, axis=0, dtype=np.int32) + np.int32(1)
+    above = share[1:-1] > limit
+    knee: Ix = np.add.reduce(above.view(np.uint8), axis=0, dtype=np.uint8).astype(np.intp)
+    knee += 1
     return knee
 
 
-def _moves(h: F32, total: F32, knee: I32, base: I32) -> I32:
+def _moves(h: F32, total: F32, knee: Ix, base: I32) -> I32:
     """By how many bins each range should go up (or, negative, down)."""
     bins = len(h) - 1
     total = np.maximum(total, 1)
     top = h[bins - 1]
-    up = ((top >= 2) & (top > np.float32(0.005) * total)) | (knee > 0.8 * bins)
-    down = (knee < 0.3 * bins) & (h[0] < np.float32(0.3) * total) & ~up
-    moves = np.where(up, np.minimum(np.maximum(bins // 4, knee - bins // 2), bins // 2), 0)
-    moves = np.where(down, knee - bins // 2, moves)
-    fixed = base == NO_BASE
-    fixed[0] = True
-    moves[fixed.reshape(-1)] = 0
-    result: I32 = moves.astype(np.int32)
-    return result
+    up = ((top >= 2) & (top > np.float32(0.005) * total)) | (knee > math.floor(0.8 * bins))
+    down = (knee < math.ceil(0.3 * bins)) & (h[0] < np.float32(0.3) * total) & ~up
+    free = base != NO_BASE
+    free[0] = False
+    moves = np.zeros(len(knee), np.int32)
+    which = np.flatnonzero((up | down) & free.reshape(-1))
+    far = knee[which] - bins // 2
+    moves[which] = np.where(up[which], np.minimum(np.maximum(bins // 4, far), bins // 2), far)
+    return moves
 
 
 def _changed(counts: U16, moves: I32, halve: Bools) -> U16:
     """Counts [K, edge] moved by so many bins, the ends merged, then halved where asked."""
-    bins = counts.shape[1] - 1
-    result = np.zeros_like(counts)
-    for move in np.unique(moves):
-        here = moves == move
-        moved = np.zeros((int(here.sum()), bins + 1), np.uint16)
-        for i in range(bins):
-            moved[:, min(max(i - move, 0), bins - 1)] += counts[here, i]
-        result[here] = moved
+    result = counts.copy()
+    for move in np.unique(moves).tolist():
+        if move:
+            here = np.flatnonzero(moves == move)
+            result[here] = _moved(counts.take(here, axis=0), move)
     result[halve] >>= 1
     return result
 
 
-def _surprise(share: F32, above: F32, knee: I32, width: F32, prior: F32) -> U8:
+def _moved(counts: U16, move: int) -> U16:
+    """All of them down by ``move`` bins (up where it is negative); what leaves at an end is counted there."""
+    bins = counts.shape[1] - 1
+    stay = bins - abs(move)  # bins that do not end up merged, and the one that they are merged with
+    moved = np.zeros_like(counts)
+    if move > 0:
+        moved[:, 0] = np.add.reduce(counts[:, : move + 1], axis=1, dtype=np.uint16)
+        moved[:, 1:stay] = counts[:, move + 1 : bins]
+    else:
+        moved[:, bins - 1] = np.add.reduce(counts[:, stay - 1 : bins], axis=1, dtype=np.uint16)
+        moved[:, -move : bins - 1] = counts[:, : stay - 1]
+    return moved
+
+
+def _surprise(share: F32, above: F32, knee: Ix, width: F32, prior: F32) -> U8:
     """The tables, [K, edge]: minus the log10 of the share below the knee, an exponential tail from there on."""
     edges, columns = share.shape
     total = np.maximum(share[0], 1)
-    each = np.arange(columns)
-    at, before = share[knee, each], share[knee - 1, each]
+    place = knee * columns + np.arange(columns)
+    at, before = share.take(place), share.take(place - columns)
     earlier = (knee > 1) & (knee < edges - 1) & (at * before < (TAIL * total) ** 2)
-    knee = knee - earlier
-    at = share[knee, each]
+    at = np.where(earlier, before, at)
+    place -= earlier * columns
     widths, priors = np.repeat(width, columns // len(width)), np.repeat(prior, columns // len(prior))
-    index = (widths * (above[knee, each] + np.float32(0.5) * at) + priors) / (at + np.float32(PRIOR))
+    index = (widths * (above.take(place) + np.float32(0.5) * at) + priors) / (at + np.float32(PRIOR))
     slope = _LOG10 * widths / np.maximum(index, np.float32(1e-3))
-    s = np.log(np.maximum(share, np.float32(0.5)))
+    s = np.maximum(share, np.float32(0.5))
+    np.log(s, out=s)
     np.subtract(np.log(total), s, out=s)
     s *= _LOG10
-    beyond = np.arange(edges, dtype=np.float32)[:, None] - knee.astype(np.float32)
-    tail = beyond * slope
-    tail += s[knee, each]
-    np.copyto(s, tail, where=beyond >= 0)
+    beyond = np.arange(edges, dtype=np.float32)[:, None] - (knee - earlier).astype(np.float32)
+    tail = beyond >= 0
+    beyond *= slope
+    beyond += s.take(place)
+    np.copyto(s, beyond, where=tail)
     np.minimum(s, np.float32(MOST), out=s)
     s *= np.float32(255 / MOST)
-    s *= share[0] > 0
+    s[:, share[0] <= 0] = 0
     s += np.float32(0.5)
     return np.ascontiguousarray(s.astype(np.uint8).T)

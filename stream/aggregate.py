@@ -110,13 +110,13 @@ class OpenSteps:
         order = order[ts[order] >= last_ts[flat[order]]]
         last_ts[flat[order]], self.total.reshape(-1)[flat[order]] = ts[order], value[order]
 
-    def take(self, row: int, slots: Ints) -> tuple[Floats, npt.NDArray[np.int32]]:
+    def take(self, row: int, at: slice | Ints) -> tuple[Floats, npt.NDArray[np.int32]]:
         """Close one step of some streams: its value [m] (NaN without readings) and how many readings it had [m]."""
-        total, count, how = self.total[row, slots], self.count[row, slots], self.how[slots]
+        total, count, how = self.total[row, at], self.count[row, at].copy(), self.how[at]
         value = total / np.maximum(count, 1)
         if how.any():
             value = np.where(how == MEAN, value, np.where(how == COUNT, count, total))
-        self.count[row, slots], self.total[row, slots] = 0, 0.0
+        self.count[row, at], self.total[row, at] = 0, 0.0
         return np.where((count > 0) & np.isfinite(value), value, np.nan), count
 
 

@@ -36,7 +36,7 @@ class Latest:
 
     def keep(self, verdicts: Verdicts) -> None:
         """Verdicts of a tick."""
-        slots = verdicts.tick.slots
-        self.score[slots], self.value[slots] = verdicts.score, verdicts.tick.value
-        self.weight[slots], self.outcome[slots] = verdicts.weight, verdicts.outcome
-        self.ts[slots] = verdicts.tick.start
+        at = verdicts.tick.at
+        self.score[at], self.value[at] = verdicts.score, verdicts.tick.value
+        self.weight[at], self.outcome[at] = verdicts.weight, verdicts.outcome
+        self.ts[at] = verdicts.tick.start

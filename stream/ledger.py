@@ -41,9 +41,13 @@ class Ledger:
         """Streams that left; what they had stays in the totals."""
         self.counts[:, slots] = 0
 
-    def count(self, slots: Ints, outcome: npt.NDArray[np.int8]) -> None:
-        """One window of each stream [m] got ``outcome`` [m]."""
-        self.counts[outcome, slots] += 1
+    def count(self, at: slice | Ints, outcome: npt.NDArray[np.int8]) -> None:
+        """One window of each stream that ``at`` selects [m] got ``outcome`` [m]."""
+        if outcome.size and (outcome == outcome[0]).all():
+            self.counts[outcome[0], at] += 1
+        else:
+            slots = np.arange(at.start, at.stop) if isinstance(at, slice) else at
+            self.counts[outcome, slots] += 1
         self.total += np.bincount(outcome, minlength=len(OUTCOMES))
 
     def windows(self) -> dict[str, int]:

@@ -79,7 +79,7 @@ class Loop:
     status line). ``tell`` makes a message of an alert change, ``notifier`` notifications of messages.
 
     A turn tells at most ``most`` changes; the rest follow in order with the next turns, which don't wait. Meanwhile no
-    state is kept, so that it is never ahead of what was told (docs/decisions/020-a-storm-is-told-in-portions.md).
+    state is kept, so that it is never ahead of what was told (docs/decisions/021-a-storm-is-told-in-portions.md).
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from connectors.batch import Batch, Ints, Times
 from connectors.clock import Laps
 from models.contract import F32, ModelError
+from stream.awaited import Awaited
 from stream.budget import Budget
 from stream.gate import Gate
 from stream.judged import Judged
@@ -74,8 +75,7 @@ class Monitor:
         self.behind = False  # the last tick held readings that had waited before heed could read
         self.observers: list[Callable[[Verdicts], None]] = []
         self.latest = Latest()
-        self._expected: dict[str, tuple[int, float, int]] = {}  # what was learned of streams before a restart
-        self._awaited: dict[str, int] = {}  # and the partition that brings them
+        self.awaited = Awaited()
 
     def step(self, batch: Batch, now: int) -> Turn:
         """Take in one poll at ``now`` (ns) and judge the frames that event time has closed."""
@@ -115,7 +115,7 @@ class Monitor:
             self.groups_seen |= {self.parts.table.groups[slot] for slot in new}
             self.grow()
             self.since[new] = 0
-            for slot in new if self._expected else ():
+            for slot in new if self.awaited else ():
                 self.meet(slot)
 
     def resume(self) -> None:
@@ -143,30 +143,9 @@ class Monitor:
         self.groups_seen |= {table.groups[slot] for slot in slots.tolist()}
         self._up = now
 
-    def expect(self, learned: Mapping[str, tuple[int, float, int]], partition: int = -1) -> None:
-        """After a restart: what was known of each stream by name (unseen since, last score, step of last look).
-
-        ``partition``: the one that brings them, where it came alone.
-        """
-        self._expected |= learned
-        self._awaited |= dict.fromkeys(learned, partition)
-
-    def awaited_of(self, partition: int) -> list[str]:
-        """Streams that a partition brought elsewhere, and has not brought again here."""
-        return [name for name, of in self._awaited.items() if of == partition and name in self._expected]
-
-    def expected(self, name: str) -> tuple[int, float, int]:
-        """What is known of a stream that has not come again."""
-        return self._expected[name]
-
-    def expect_no_more(self, names: Sequence[str]) -> None:
-        """Another process goes on with these."""
-        for name in names:
-            del self._expected[name], self._awaited[name]
-
     def meet(self, slot: int) -> None:
         """A stream of before the restart is there again."""
-        known = self._expected.pop(self.parts.table.names[slot], None)
+        known = self.awaited.take(self.parts.table.names[slot])
         if known is not None:
             self.since[slot] = known[0]
             if self.parts.gate is not None:
@@ -213,7 +192,7 @@ class Monitor:
         self._breached = 0
         self._look(verdicts, ready, now)
         self._evaluate(verdicts, turn)
-        self.parts.ledger.count(tick.slots, verdicts.outcome)
+        self.parts.ledger.count(tick.at, verdicts.outcome)
         self.laps.lap("ledger")
         for observer in self.observers:
             observer(verdicts)
@@ -255,8 +234,9 @@ class Monitor:
         Without a model there is nobody to admit, and no gate.
         """
         parts = self.parts
-        here = tick.slots[tick.present]
-        value = tick.value[tick.present]
+        every = bool(tick.present.all())
+        here = tick.slots if every else tick.slots[tick.present]
+        value = tick.value if every else tick.value[tick.present]
         evidence = parts.sentinel.look(here, value, tick.start, tick.step) if here.size else None
         if here.size < tick.slots.size:
             parts.sentinel.absent(tick.slots[~tick.present])
@@ -274,8 +254,8 @@ class Monitor:
     def _sort_out(self, verdicts: Verdicts, evidence: Evidence | None) -> npt.NDArray[np.intp]:
         """Gaps and streams in warm-up are told apart from the windows that are due a look: their rows [n]."""
         tick, windows = verdicts.tick, self.parts.windows
-        slots = tick.slots
-        warm = (windows.steps[slots] >= WARM) & (windows.valid[slots] >= windows.size // 2)
+        at = tick.at
+        warm = (windows.steps[at] >= WARM) & (windows.valid[at] >= windows.size // 2)
         ready = tick.present & warm
         verdicts.outcome[:] = np.where(ready, np.int8(SENTINEL), np.where(tick.present, np.int8(WARMUP), np.int8(GAP)))
         since = self._unseen_since(tick, ready)
@@ -288,7 +268,7 @@ class Monitor:
 
     def _unseen_since(self, tick: Tick, ready: Bools) -> Times:
         """Event time from which each stream counts as unseen [m], 0 = never due; it waits where no window is due."""
-        slots, since = tick.slots, self.since[tick.slots]
+        slots, since = tick.slots, self.since[tick.at].copy()
         never = since == 0
         if not ready.all() or never.any():
             since[~ready & ~never] += tick.step * self._every
@@ -300,11 +280,13 @@ class Monitor:
 
     def _say_evidence(self, verdicts: Verdicts, evidence: Evidence, known: Bools, rows: npt.NDArray[np.intp]) -> None:
         """The sentinel's verdict, which stands unless a full look follows."""
-        verdicts.score[rows], verdicts.p[rows] = evidence.score[known], evidence.p[known]
-        verdicts.fidelity[rows] = BY_SENTINEL
+        whole = rows.size == known.size == verdicts.score.size
+        to, of = (slice(None), slice(None)) if whole else (rows, known)
+        verdicts.score[to], verdicts.p[to] = evidence.score[of], evidence.p[of]
+        verdicts.fidelity[to] = BY_SENTINEL
         if self.parts.looks is None:
             for name in ("expected", "low", "high"):
-                getattr(verdicts, name)[rows] = getattr(evidence, name)[known]
+                getattr(verdicts, name)[to] = getattr(evidence, name)[of]
 
     def _look(self, verdicts: Verdicts, ready: npt.NDArray[np.intp], now: int) -> None:
         """Decide who gets a full look, look, and note the lag of every verdict."""

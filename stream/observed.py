@@ -33,11 +33,12 @@ def of_verdicts(
 
 
 def _numbers(tick: Tick, windows: Windows, sentinel: Sentinel) -> dict[str, npt.NDArray[Any]]:
-    flat, silent = sentinel.runs(tick.slots)
+    at = tick.at
+    flat, silent = sentinel.runs(at)
     return {
         "value": tick.value,
-        "rate": windows.rate[tick.slots],
-        "imputed": 1 - windows.valid[tick.slots] / np.float32(windows.size),
+        "rate": windows.rate[at].copy(),
+        "imputed": 1 - windows.valid[at] / np.float32(windows.size),
         "flat": flat,
         "silent": silent,
     }

@@ -8,14 +8,17 @@ nothing again that the small piece says was judged. A stream's partition is the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from connectors.batch import REFUSED, Ints, PartitionTable
-from connectors.store import Array, StoreError
+from connectors.store import StoreError
 from stream.monitor import Monitor
 
+Array = npt.NDArray[Any]
 Piece = tuple[dict[str, Array], dict[str, Any]]  # columns, and what they are of
 _PARTS = ("windows", "sentinel", "gate", "rules")
 
@@ -56,7 +59,7 @@ def small(monitor: Monitor, partitions: PartitionTable, partition: int, start: i
     columns: dict[str, Array] = {"ledger": parts.ledger.take(slots), "since": monitor.since[slots]}
     if parts.gate is not None:
         columns |= {f"gate.{name}": column for name, column in parts.gate.take(slots)[1].items()}
-    awaited = monitor.awaited_of(partition)
+    awaited = monitor.awaited.of(partition)
     if awaited:
         names += awaited
         columns = _with_awaited(monitor, columns, awaited)
@@ -64,6 +67,7 @@ def small(monitor: Monitor, partitions: PartitionTable, partition: int, start: i
         "start": start,
         "position": position,
         "names": names,
+        "groups": sorted(groups),
         "judged": monitor.judged.state(partitions.names, partition),
         "judge_from": monitor.judge_from,
         "alerts": parts.alerts.snapshot_of(set(names), groups),
@@ -74,7 +78,7 @@ def small(monitor: Monitor, partitions: PartitionTable, partition: int, start: i
 
 def _with_awaited(monitor: Monitor, columns: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
     """And of streams that have not come again since they were put in: what was known of them then."""
-    known = [monitor.expected(name) for name in names]
+    known = [monitor.awaited.known(name) for name in names]
     more: dict[str, Array] = {
         "ledger": np.stack([monitor.parts.ledger.waiting(name) for name in names], axis=1),
         "since": np.array([since for since, _, _ in known], np.int64),
@@ -153,7 +157,7 @@ def _wait(
     later = [row for row in range(len(names)) if row not in known]
     monitor.parts.ledger.wait({names[row]: columns["ledger"][:, row] for row in later})
     last, looked = columns.get("gate.last"), columns.get("gate.looked")
-    monitor.expect(
+    monitor.awaited.expect(
         {
             names[row]: (
                 int(columns["since"][row]),
@@ -179,18 +183,27 @@ def leave(monitor: Monitor, slots: Ints) -> None:
     parts.incidents.leave(group for group in groups if parts.groups.mates(group).size == 0)
 
 
-def leave_partition(monitor: Monitor, partition: int) -> list[str]:
-    """All streams of a partition leave; their names."""
-    slots = streams_of(monitor, partition)
-    names = [monitor.parts.table.names[slot] for slot in slots.tolist()]
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Streams that left, and groups that left with their last stream."""
+
+    streams: list[str]
+    groups: list[str]
+
+
+def leave_partition(monitor: Monitor, partition: int) -> Gone:
+    """All streams of a partition leave."""
+    parts, slots = monitor.parts, streams_of(monitor, partition)
+    names = [parts.table.names[slot] for slot in slots.tolist()]
+    groups = {parts.table.groups[slot] for slot in slots.tolist()}
     leave(monitor, slots)
-    awaited = monitor.awaited_of(partition)
+    awaited = monitor.awaited.of(partition)
     monitor.parts.ledger.wait_no_more(awaited)
-    monitor.expect_no_more(awaited)
+    monitor.awaited.forget(awaited)
     monitor.parts.alerts.wait_no_more(awaited)
     monitor.judged.forget(partition)
     monitor.parts.windows.leave(partition)
-    return names + awaited
+    return Gone(names + awaited, [group for group in groups if parts.groups.mates(group).size == 0])
 
 
 def _of(columns: Mapping[str, Array], part: str) -> dict[str, Array]:

@@ -123,7 +123,7 @@ class Sentinel:
         """These streams have no reading at this step."""
         self._columns.counts[GAP, slots] += 1
 
-    def runs(self, slots: Sequence[int] | I32 | Ix) -> tuple[F32, F32]:
+    def runs(self, slots: Sequence[int] | At) -> tuple[F32, F32]:
         """Flat and silent, as in Evidence, of any streams, as of now."""
         counts = self._columns.counts[:, slots]
         warm = counts[READINGS] >= calibrate.WARM
@@ -237,23 +237,23 @@ class Sentinel:
             calibrate.set_bases(bits, kept.base, kept.counts[UNSET], profile.bins)
         bin, into = calibrate.locate(bits, kept.base, profile.bins)
         hist, edges, offsets = self._columns.bins(at, slice(1, 1 + channels))
-        bin += offsets
-        levels = calibrate.look_up(edges, bin, into)
+        index = bin + offsets
+        levels = calibrate.look_up(edges, index, into)
         np.minimum(levels, calibrate.caps(profile, channels), out=levels)
         out = kept.now[:channels] if len(kept.now) else None
         surprise = np.multiply(levels, calibrate.LEVELS, out=out)
         if seen.least < YOUNG:
             surprise *= kept.counts[READINGS] >= calibrate.speaks_from(profile, channels)
-        calibrate.count(hist, bin)
+        calibrate.count(hist, index)
         return calibrate.strongest(surprise)
 
     def _tail(self, at: At, surprise: F32, seen: Seen) -> F32:
         """p, after which its histogram learns; 1 in warm-up."""
         bin, into = calibrate.locate_surprise(surprise, self.profile.bins)
         hist, edges, offsets = self._columns.bins(at, slice(0, 1))
-        bin += offsets[0]
-        p = calibrate.tail_probability(calibrate.look_up(edges, bin, into))
-        calibrate.count(hist, bin if seen.least >= calibrate.WARM else bin[seen.warm])
+        index = bin + offsets[0]
+        p = calibrate.tail_probability(calibrate.look_up(edges, index, into))
+        calibrate.count(hist, index if seen.least >= calibrate.WARM else index[seen.warm])
         return p
 
     # --- what is learned from it
@@ -329,13 +329,16 @@ class Sentinel:
     def _begin_anew(self, slots: Ix) -> None:
         """Streams whose first reading was misplaced, once; and counts that would overflow go back."""
         columns = self._columns
-        counts = columns.counts[:, slots]
+        counts = columns.counts.take(slots, axis=1)
         old = slots[counts[READINGS] > MOST_READINGS]
         columns.counts[READINGS, old] -= MOST_READINGS // 2
-        misplaced = slots[evidence.misplaced(self.profile, columns.reals[:, slots], counts)]
-        if len(misplaced):
-            phases = columns.counts[PHASE, misplaced] + np.int32(evidence.MOVED)
-            columns.reset(misplaced, phases, columns.week_row[misplaced] > 0)
+        young = evidence.replaceable(counts)
+        if young.any():
+            slots = slots[young]
+            misplaced = slots[evidence.misplaced(self.profile, columns.reals.take(slots, axis=1))]
+            if len(misplaced):
+                phases = columns.counts[PHASE, misplaced] + np.int32(evidence.MOVED)
+                columns.reset(misplaced, phases, columns.week_row[misplaced] > 0)
 
 
 def _nothing() -> Evidence:

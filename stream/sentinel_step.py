@@ -10,13 +10,12 @@ import numpy.typing as npt
 
 from models import calibrate, level
 from models.seasonal import DAY, FIVE_MINUTES, MINUTE, WEEK, At
+from stream.evidence_columns import CHUNK
 
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
 Ix = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
-
-CHUNK = 4096  # streams at a time, and fewer than twice as many: more fall out of the cache
 
 
 @dataclass(slots=True)
@@ -56,11 +55,11 @@ def chunks(slots: I32) -> Iterator[tuple[At, int, int]]:
     """Parts of at least CHUNK streams; a range of slots is a slice, so that its columns are views."""
     m = len(slots)
     parts = max(1, m // CHUNK)
-    range_ofslots_of = m > 0 and int(slots[-1]) - int(slots[0]) + 1 == m
+    a_range = m > 0 and int(slots[-1]) - int(slots[0]) + 1 == m
     first = int(slots[0]) if m else 0
     for i in range(parts):
         a, b = i * m // parts, (i + 1) * m // parts
-        yield slice(first + a, first + b) if range_ofslots_of else slots[a:b].astype(np.intp), a, b
+        yield slice(first + a, first + b) if a_range else slots[a:b].astype(np.intp), a, b
 
 
 def slots_of(at: At, which: Ix) -> Ix:

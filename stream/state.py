@@ -106,13 +106,15 @@ class Durable:
         self, now: int, messages: list[Message], progress: Progress, urgent: bool, notices: Sequence[Addressed] = ()
     ) -> None:
         """Alert state, who was told what, ledger, what the gate learned, outbox and positions, in one transaction."""
-        self._unsent += _addressed(self._outbox, messages, notices)
+        self._unsent += self._addressed(messages, notices)
         if not self._staged:  # what is staged could be read, and is not durable
             self._reading(self._handover.look)
         new = {name: offset for name, offset in progress.starts.items() if name not in self._starts}
         if not (urgent or new or now - self._committed >= self._commit_every):
             return
         self._committed = now
+        if not self._shared(now, progress):
+            return  # nothing is kept here alone that others have to know
         if not self._write(self._small(now, progress.positions, new)):
             return  # nor a checkpoint: it must not be ahead of what is committed
         self._starts |= new
@@ -122,9 +124,16 @@ class Durable:
         if now - self._checkpointed >= self._checkpoint_every:
             self.checkpoint(now, progress.positions)
 
+    def _addressed(self, messages: Sequence[Message], notices: Sequence[Addressed]) -> list[Addressed]:
+        return _addressed(self._outbox, messages, notices)
+
+    def _shared(self, now: int, progress: Progress) -> bool:
+        """Keep it where other processes can read it, if they should; false where it has to be tried again."""
+        return True
+
     def stage(self, now: int, messages: list[Message], notices: Sequence[Addressed] = ()) -> None:
         """Written, but not durable before the commit that follows; nothing of it is sent before that."""
-        self._unsent += _addressed(self._outbox, messages, notices)
+        self._unsent += self._addressed(messages, notices)
         self._take_rows()
         send = self._unsent[self._staged :]
         if self._failing or not send:
@@ -288,9 +297,8 @@ class Durable:
             positions = starts | self._restore_large()
         with _readable(folder):
             self._restore_small()
-            self._restore_notifier()
-            self._note_dead(self._handover.orphans())
-            self._handover.after(self._outbox.sinks)
+            self._restore_notifier([message(change) for change in self._monitor.firing()])
+            self._restore_outbox()
         if positions:
             self._log.info("state.restored", positions=positions, streams=len(self._monitor.parts.table.slot_of))
         return positions
@@ -304,7 +312,7 @@ class Durable:
         parts.ledger.restore(self._store.part("ledger"), columns["ledger.counts"], columns["ledger.total"])
         last = monitor.judged.restore(judged, {name: self._partitions.number(name) for *_, name, _ in judged})
         monitor.restore_counters(self._store.part("counters"))
-        monitor.expect(_by_name(self._store.part("streams"), columns))
+        monitor.awaited.expect(_by_name(self._store.part("streams"), columns))
         orphans = parts.alerts.restore(self._store.part("alerts"))
         parts.incidents.restore(self._store.part("incidents"))
         monitor.owed.add(parts.alerts.orphaned(orphans, last))
@@ -315,10 +323,24 @@ class Durable:
         if parts.looks is not None and self._store.part("budget"):
             parts.looks.budget.restore(self._store.part("budget"))
 
-    def _restore_notifier(self) -> None:
+    def _restore_notifier(self, firing: Sequence[Message]) -> None:
         if self._notifier is not None:
-            firing = [message(change) for change in self._monitor.firing()]
             self._notifier.restore(self._store.rows(), firing)
+
+    def _restore_outbox(self) -> None:
+        self._note_dead(self._handover.orphans())
+        self._handover.after(self._outbox.sinks)
+
+    def _restore_own(self) -> None:
+        """What concerns this process alone, without any stream: counters, silences, the outbox."""
+        with _readable(self._store.folder):
+            if counters := self._store.part("counters"):
+                self._monitor.restore_counters(counters)
+            rows = self._store.rows()
+            if self._notifier is not None:
+                self._notifier.restore({row: kept for row, kept in rows.items() if row[0] == "silence"}, ())
+            self._rows = self._fresh = {row: None for row in rows if row[0] != "silence"}
+            self._restore_outbox()
 
     def _restore_large(self) -> dict[str, int]:
         found = self._store.read_checkpoint()

@@ -53,6 +53,8 @@ class Verdicts:
     def coverage(self, panel: Ints, panels: int) -> F32:
         """Share of each stream's panel [m] that was looked at, of those that were due a look; 1 where none was."""
         due, seen = self.due, self.looked
+        if not seen.any() and due.all():
+            return np.zeros(due.size, np.float32)
         if (due == seen).all():
             return np.ones(due.size, np.float32)
         wanted, looked = np.bincount(panel[due], minlength=panels), np.bincount(panel[seen], minlength=panels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from connectors.batch import Batch, Floats, Ints, Times
 from connectors.store import StoreError
 from models.contract import F32
-from stream.lane import Bools, Held, Lane, Tick, joined
+from stream.lane import At, Bools, Held, Lane, Tick, joined, place_of
 from stream.watermark import NEVER, distinct
 from stream.window_state import MOVED, PER_SLOT, WindowState, part_of, prefixed
 
@@ -108,7 +109,7 @@ class Windows(WindowState):
         if self._begins:
             self._go_back(batch)
         slot = np.maximum(batch.stream, 0)
-        start, step = self._origin[slot], self._step[slot]
+        start, step = self._rasters(slot)
         k = (batch.ts - start) // step
         missing = np.isnan(batch.value)
         for column in range(self._missing.shape[1]):
@@ -121,12 +122,18 @@ class Windows(WindowState):
             "not_finite": np.isinf(batch.value),
             "late": (limit >= start + (k + 1) * step) | (batch.ts <= NEVER),
         }
-        use = ~np.logical_or.reduce(list(reasons.values()))
-        if use.all():
+        unused = functools.reduce(np.logical_or, reasons.values())
+        if not unused.any():
             self._place(batch, k, now)
         else:
             self._count(reasons)
-            self._place(batch.take(use), k[use], now)
+            self._place(batch.take(~unused), k[~unused], now)
+
+    def _rasters(self, slot: Ints) -> tuple[Times | int, Times | int]:
+        """Origin and step of each of these streams; one for all while they share a lane."""
+        if len(self.lanes) == 1:
+            return self.lanes[0].origin, self.lanes[0].step
+        return self._origin[slot], self._step[slot]
 
     def _go_back(self, batch: Batch) -> None:
         """The first readings of partitions that may be far behind: lanes go back to them."""
@@ -172,6 +179,9 @@ class Windows(WindowState):
 
     def _hold(self, new: Held) -> None:
         """Readings wait by lane until their step has room."""
+        if len(self.lanes) == 1:
+            self._hold_in(self.lanes[0], new)
+            return
         lanes = self.lane[new.slot]
         numbers = distinct(lanes)
         for number in numbers:
@@ -262,11 +272,13 @@ class Windows(WindowState):
 
     def _live(self, lane: Lane, k: int) -> Ints:
         """Streams of a lane that have begun by step ``k``, and have not been drained before it."""
-        slots = lane.slots
-        live = (self.last[slots] > NEVER) | (self._open.count[k % self._room, slots] > 0)
-        live &= ~(self._ending[slots] & (self._newest[slots] < k))
+        slots, at = lane.slots, place_of(lane.slots)
+        live = (self.last[at] > NEVER) | (self._open.count[k % self._room, at] > 0)
+        ending = self._ending[at]
+        if ending.any():
+            live &= ~(ending & (self._newest[at] < k))
         if k <= lane.apart:
-            live &= self._after[slots] < k
+            live &= self._after[at] < k
         return slots if live.all() else slots[live]
 
     def _skip(self, lane: Lane, k: int, last: int) -> None:
@@ -281,12 +293,13 @@ class Windows(WindowState):
 
     def _close(self, lane: Lane, k: int, slots: Ints) -> Tick:
         seconds = lane.step / 1e9
-        raw, count = self._open.take(k % self._room, slots)
+        at = place_of(slots)
+        raw, count = self._open.take(k % self._room, at)
         value = self._transforms.apply(slots, raw, k, seconds)
         present = np.isfinite(value)
-        self.last[slots[count > 0]] = k
-        self._write(k, slots, value, present)
-        self._measure_rate(slots, count, seconds)
+        self.last[at] = np.where(count > 0, k, self.last[at])
+        self._write(k, at, value, present)
+        self._measure_rate(at, count, seconds)
         start = lane.origin + k * lane.step
         due = start + lane.step + self.lateness + self.marks.delay
         arrived, waited = lane.pass_step(k)
@@ -294,22 +307,24 @@ class Windows(WindowState):
         self._insert(lane)
         return Tick((lane.step, lane.origin), k, lane.step, start, due, slots, value, present, arrived, backlog)
 
-    def _write(self, k: int, slots: Ints, value: Floats, present: Bools) -> None:
-        at = k % self.size
-        first = present & (self.steps[slots] == 0)
-        self.offset[slots[first]] = value[first]
-        self.valid[slots] += present.astype(np.int32) - ~np.isnan(self._ring[slots, at])
-        self.steps[slots] += present
+    def _write(self, k: int, at: At, value: Floats, present: Bools) -> None:
+        place = k % self.size
+        first = present & (self.steps[at] == 0)
+        if first.any():
+            self.offset[at] = np.where(first, value, self.offset[at])
+        before = self._ring[at, place]
+        self.valid[at] += present.astype(np.int32) - (before == before)  # NaN, of all values, differs from itself
+        self.steps[at] += present
         with np.errstate(over="ignore", invalid="ignore"):
-            held = np.clip(np.where(present, value, np.nan) - self.offset[slots], -HUGE, HUGE)
-        self._ring[slots, at] = held
+            held = np.clip(np.where(present, value, np.nan) - self.offset[at], -HUGE, HUGE)
+        self._ring[at, place] = held
 
-    def _measure_rate(self, slots: Ints, count: npt.NDArray[np.int32], seconds: float) -> None:
+    def _measure_rate(self, at: At, count: npt.NDArray[np.int32], seconds: float) -> None:
         """An average over about a minute."""
         a = np.float32(min(1.0, max(seconds / 60, 1 / 64)))
         new = count * np.float32(1 / seconds)
-        rate = self.rate[slots]
-        self.rate[slots] = np.where(self.steps[slots] > 1, rate + a * (new - rate), new)
+        rate = self.rate[at]
+        self.rate[at] = np.where(self.steps[at] > 1, rate + a * (new - rate), new)
 
     def window(self, slots: Ints, k: int) -> F32:
         """The last ``size`` steps of some streams up to step ``k`` [m, size], about ``offset``; NaN = no reading."""
