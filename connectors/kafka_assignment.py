@@ -96,6 +96,11 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyth
             return []
         return [self._table.number(name(at)) for at in dict.fromkeys(taken) if at not in self.parts]
 
+    @property
+    def problem(self) -> str | None:
+        """Why the state of partitions can't be kept, where it should be."""
+        return None if self._custody is None else self._custody.problem
+
     def has(self, part: Partition) -> bool:
         """Whether it was not taken away since, or taken away and given again."""
         return self.parts.get(part.at) is part

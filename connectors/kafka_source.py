@@ -188,7 +188,7 @@ class KafkaSource:
         if unassigned > UNASSIGNED:
             what = ", ".join(self._topics) or f"topics like {self._pattern}"
             return f"no partition of {what} to read since {unassigned // SECOND} s: does it exist, do others read it?"
-        return self._trouble or self._unplaced or self._refused or self._held()
+        return self._trouble or self._unplaced or self._assignment.problem or self._refused or self._held()
 
     def _held(self) -> str | None:
         """Which partitions wait for their dead letters to be written, and why they can't be."""

@@ -31,6 +31,11 @@ class Custody(Protocol):
         """These partitions are somebody else's now, or nobody's."""
         ...
 
+    @property
+    def problem(self) -> str | None:
+        """Why their state can't be kept now, for people; None = it can."""
+        ...
+
 
 class Source(Protocol):
     """Where readings come from. The contract suite in tests/contract runs against every implementation."""

@@ -1,7 +1,7 @@
 """State that travels with its partition: in a topic that every process of the group reads, written with its position.
 
 One transaction holds the state of partitions, the group's offsets and the alert messages for topics of the same
-brokers. Whoever gets a partition goes on from there; whoever has lost it is refused (decision 021).
+brokers. Whoever gets a partition goes on from there; whoever has lost it is refused (docs/decisions/023).
 """
 
 from __future__ import annotations
@@ -134,6 +134,11 @@ class Shared(Durable):
         self._unsent = [each for each in self._unsent if not _about(theirs, each[1])]
         if self._notifier is not None:
             self._notifier.leave(theirs)
+
+    @property
+    def problem(self) -> str | None:
+        """Why state can't be kept where others can read it, for people; None = it can."""
+        return self._refused or None
 
     # -- commits
 

@@ -106,8 +106,7 @@ class State(Section):
     checkpoint: Duration = by_default("5m")
     """Between two checkpoints of evidence and calibration."""
     shared: bool | None = None
-    """Whether the state of each Kafka partition goes through a topic, so that any process of the group can go on with
-    it; by default only with `--workers`."""
+    """Whether state travels with its Kafka partition, through a topic; by default with `--workers`."""
     topic: Text | None = None
     """That topic, which is made where it is missing; by default `<group.id>.state`."""
 
