@@ -117,6 +117,9 @@ def unreadable(consumer: KafkaConsumer) -> tuple[TopicPartition, int] | None:
     The client would turn for ever on what is left of its batch, so that is thrown away; it unpacks a batch from its
     start, so the records behind the bad one in the same batch can't be had either: they fail one by one.
     """
+    own: Callable[[], tuple[TopicPartition, int] | None] | None = getattr(consumer, "take_corrupt", None)
+    if own is not None:  # another client
+        return own()
     held: Any = getattr(getattr(consumer, "_fetcher", None), "_next_partition_records", None)
     if not held:
         return None

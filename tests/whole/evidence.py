@@ -14,8 +14,6 @@ from connectors.store import read_arrays
 Array = npt.NDArray[Any]
 BY_THE_CLOCK = (  # they tell when readings were read, and how many with the first: no other run repeats that
     "windows.behind_until",
-    "windows.lane0.arrived",
-    "windows.lane0.backlog",
     "windows.marks.high_at",
     "windows.slot._since",  # the watermark when a stream was first met: it counts while it has no reading of use
 )
@@ -36,13 +34,15 @@ def evidence(state: Path) -> dict[str, Any]:
         if name not in BY_THE_CLOCK and name != "groups.slots":  # which `of` and `member` tell
             found[name] = _ordered(name, column, columns, slots, partitions)
     found["groups.of"] = [about["panels"][panel] for panel in found["groups.of"]]
-    found["windows.slot._partition"] = np.argsort(partitions)[found["windows.slot._partition"]]
+    found["windows.slot.partition"] = np.argsort(partitions)[found["windows.slot.partition"]]
     return found
 
 
 def _ordered(name: str, column: Array, columns: Mapping[str, Array], slots: Array, partitions: Array) -> Any:
-    if name in ONE or name.endswith(".head"):
+    if name in ONE or name.endswith((".head", ".k")):
         return column
+    if name == "windows.lane0.open":
+        return column[:, 0]  # which steps; when their last reading arrived, and whether they had waited, is the clock's
     if name == "windows.lane0.slots":
         return np.sort(np.argsort(slots)[column])
     if name.startswith("windows.marks."):
