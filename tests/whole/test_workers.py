@@ -64,7 +64,7 @@ def workers(
         "model": {"name": "none"},
         "streams": [{"match": "*", "step": "1s"}],
         "sinks": [{"type": "kafka", "topic": f"{topic}.alerts"}],
-        "state": {"path": str(folder / "state"), "commit": "250ms"},
+        "state": {"path": str(folder / "state"), "commit": "250ms", **more.pop("state", {})},
         "server": {"listen": f"127.0.0.1:{port}"},
         **more,
     }
@@ -149,7 +149,7 @@ def test_workers_share_the_partitions_come_back_when_killed_and_stop_in_order(
 ) -> None:
     name, port = topic(4), 18431 + os.getpid() % 1000
     start = int(time.time()) - 4 * STEPS
-    with workers(tmp_path, kafka, name, port) as process:
+    with workers(tmp_path, kafka, name, port, state={"shared": False}) as process:  # shared: test_takeover.py
         until(lambda: [dealt(port, worker) for worker in (0, 1)] == [2, 2])
         written(kafka, name, 0, STEPS, start)
         until(lambda: status(port)["streams"] == STREAMS and status(port)["ready"])
