@@ -406,6 +406,7 @@ class Windows(WindowState):
         """
         self.marks.put(partition, columns["marks"], now)
         if slots.size == 0:
+            self._begins.add(partition)
             return
         self.grow(int(slots.max()) + 1)
         self._make_room(len(columns["open.total"]))

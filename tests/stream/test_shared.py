@@ -1,0 +1,324 @@
+"""Processes that keep their state in one topic: whatever fails, and whoever dies when, each alert is told once."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from test_parcel import RULES, START, STEPS, Topic, made
+
+from connectors.batch import SECOND, Batch
+from connectors.clock import ReplayClock
+from connectors.outbox import Outbox
+from connectors.source import SourceError
+from connectors.store import Store
+from stream.app.notify import notifier_of
+from stream.app.parts import Cost, monitor_of, rules_of, world_of
+from stream.loop import Loop
+from stream.settings import Settings, from_mapping
+from stream.shared import Shared
+from stream.telling import teller
+
+URL = {"url": "http://127.0.0.1:1"}
+SINKS = ("kafka", "lines", "receiver/people", "receiver/am")
+
+
+class Kept:
+    """A sink that keeps what it is sent."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.messages = name, list[dict[str, Any]]()
+
+    def send(self, messages: Sequence[Any]) -> None:
+        self.messages += messages
+
+    def close(self) -> None:
+        pass
+
+
+class Killed(Exception):
+    """The process dies here."""
+
+
+class Brokers:
+    """The state topic, the group's offsets and the alert topic: what one transaction writes. May fail when told."""
+
+    def __init__(self) -> None:
+        self.pieces: dict[str, dict[str, bytes]] = {}
+        self.offsets: dict[str, int] = {}
+        self.alerts: list[dict[str, Any]] = []
+        self.owner: dict[str, str] = {}
+        self.away = False
+        self.dies: str | None = None  # "before" or "after" the next transaction
+
+    def read(self, partitions: Sequence[str]) -> dict[str, dict[str, bytes]]:
+        return {name: dict(self.pieces[name]) for name in partitions if name in self.pieces}
+
+    def write(
+        self,
+        pieces: Mapping[tuple[str, str], bytes],
+        offsets: Mapping[str, int],
+        member: Any,
+        messages: Sequence[tuple[str, Any]] = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        if self.away or any(self.owner[name] != member for name in offsets):
+            raise SourceError("refused")
+        if self.dies == "before":
+            raise Killed
+        for (name, kind), data in pieces.items():
+            self.pieces.setdefault(name, {})[kind] = data
+        self.offsets |= offsets
+        self.alerts += [dict(message) for _, message in messages]
+        if self.dies == "after":
+            raise Killed
+
+    def close(self) -> None:
+        pass
+
+
+class Source:
+    """Reads some partitions of the topic, as a Kafka source with custody does."""
+
+    def __init__(self, process: Process) -> None:
+        self._process, self.positions = process, dict[str, int]()
+        self.done = False
+
+    def standing(self) -> tuple[str, dict[str, str]]:
+        return self._process.name, dict.fromkeys(self.positions, "")
+
+    def gain(self, name: str) -> None:
+        self._process.brokers.owner[name] = self._process.name
+        self.positions[name] = self._process.keeper.adopt([name]).get(name, 0)
+
+    def lose(self, names: Sequence[str]) -> None:
+        for name in names:
+            del self.positions[name]
+        self._process.keeper.leave(names)
+
+    def poll(self, until: int) -> Batch:
+        topic, now, world = self._process.topic, self._process.clock.now(), self._process.world
+        columns: list[tuple[int, int, int]] = []
+        positions, at_end = {}, []
+        for name, position in self.positions.items():
+            number, partition = world.partitions.number(name), int(name.split("/")[1])
+            end = int(np.searchsorted(topic.at[partition], now, side="right"))
+            columns += [(partition, number, row) for row in range(position, end)]
+            self.positions[name] = positions[number] = end
+            at_end.append(number)
+        names = [topic.stream[partition][row] for partition, _, row in columns]
+        slots = [world.table.slot(name, name.split("/")[0]) for name in names]
+        return Batch(
+            np.array(slots, np.int32),
+            np.array([topic.ts[p][row] for p, _, row in columns], np.int64),
+            np.array([topic.at[p][row] for p, _, row in columns], np.int64),
+            np.array([topic.value[p][row] for p, _, row in columns], np.float64),
+            np.array([number for _, number, _ in columns], np.int32),
+            np.array([row for _, _, row in columns], np.int64),
+            positions,
+            tuple(at_end),
+        )
+
+    def seek(self, positions: Mapping[str, int]) -> None:
+        pass
+
+    def commit(self, positions: Mapping[str, int]) -> None:
+        raise AssertionError("offsets are committed with the state")
+
+    def close(self) -> None:
+        pass
+
+
+class Process:
+    """One heed of the group, with a disk of its own."""
+
+    def __init__(self, name: str, folder: Path, own: Settings, topic: Topic, brokers: Brokers, now: int) -> None:
+        self.name, self.topic, self.brokers, self.clock = name, topic, brokers, ReplayClock(now)
+        self.world = world_of(self.clock, own)
+        self.sinks = {sink: Kept(sink) for sink in SINKS}
+        self.outbox, self.store = Outbox(self.sinks), Store(folder / name)
+        self.monitor = monitor_of(own, self.world, rules_of(own, None), None, Cost((0.0, 0.0)))
+        self.notifier = notifier_of(own, self.outbox)
+        every = SECOND, 20 * SECOND
+        rest = self.store, self.monitor, self.world.partitions, self.outbox, *every, (10_000, 64 << 20), self.notifier
+        self.keeper = Shared(brokers, {"kafka": "alerts"}, name, *rest)
+        assert self.keeper.restore() == {}
+        self.source = Source(self)
+        self.keeper.attach(self.source)
+        tell = teller(self.world.table, None)
+        self.loop = Loop(
+            self.monitor, self.source, self.clock, self.world.partitions, self.keeper, tell, notifier=self.notifier
+        )
+
+    def turn(self, now: int) -> None:
+        self.clock.wait(now)
+        self.loop.turn(now)
+
+    def die(self) -> None:
+        self.outbox.close()
+        self.store.close()
+
+
+class Group:
+    """Processes by name, and what all that ever lived have told."""
+
+    def __init__(self, folder: Path, topic: Topic) -> None:
+        self._folder, self._topic, self.brokers = folder, topic, Brokers()
+        (folder / "rules.yaml").write_text(RULES)
+        self._own = from_mapping(
+            {
+                "windows": {"size": 16, "lateness": "2s"},
+                "rule_files": [str(folder / "rules.yaml")],
+                "model": {"name": "none"},
+                "receivers": [{"name": "people", "webhook": URL}, {"name": "am", "alertmanager": URL}],
+                "route": {
+                    "receiver": "people", "group_wait": "2s", "group_interval": "8s", "repeat_interval": "1h",
+                    "routes": [{"matchers": "alertname=~.*", "receiver": "am", "continue": True},
+                               {"matchers": "alertname=~.*", "receiver": "people"}],
+                },
+            }
+        )  # fmt: skip
+        self.lives: list[Process] = []
+        self.now: dict[str, Process] = {}
+
+    def start(self, name: str, at: int) -> Process:
+        self.now[name] = Process(name, self._folder, self._own, self._topic, self.brokers, at)
+        self.lives.append(self.now[name])
+        return self.now[name]
+
+    def kill(self, name: str) -> list[str]:
+        process = self.now.pop(name)
+        process.die()
+        return list(process.source.positions)
+
+    def turn(self, now: int) -> None:
+        for name, process in list(self.now.items()):
+            try:
+                process.turn(now)
+            except Killed:
+                self.brokers.dies = None
+                left = self.kill(name)
+                other = self.start(name, now) if len(self.now) < 1 else next(iter(self.now.values()))
+                other.clock.wait(now)
+                for partition in left:
+                    other.source.gain(partition)
+
+    def end(self) -> None:
+        for process in self.now.values():
+            process.keeper.close(process.clock.now(), process.loop.progress)
+
+    def sent(self, sink: str) -> list[dict[str, Any]]:
+        return [message for process in self.lives for message in process.sinks[sink].messages]
+
+
+def key(message: Mapping[str, Any]) -> tuple[str, str, str]:
+    return message["fingerprint"], message["starts_at"], message["status"]
+
+
+def people(group: Group) -> Counter[tuple[str, str, str]]:
+    """What people were told of each alert."""
+    told = [(a["fingerprint"], a["startsAt"], a["status"]) for n in group.sent("receiver/people") for a in n["alerts"]]
+    return Counter(told)
+
+
+def whole(folder: Path, topic: Topic) -> Group:
+    folder.mkdir()
+    group = Group(folder, topic)
+    group.start("a", START)
+    for partition in range(len(topic)):
+        group.now["a"].source.gain(f"topic/{partition}")
+    for step in range(STEPS + 20):
+        group.turn(START + step * SECOND)
+    group.end()
+    return group
+
+
+def troubled(folder: Path, topic: Topic, seed: int) -> Group:
+    folder.mkdir()
+    group, rng = Group(folder, topic), random.Random(seed)
+    group.start("a", START)
+    group.start("b", START)
+    for partition in range(len(topic)):
+        group.now[rng.choice("ab")].source.gain(f"topic/{partition}")
+    for step in range(STEPS + 20):
+        now = START + step * SECOND
+        happens = rng.random() if step < STEPS else 1.0
+        if happens < 0.05:
+            group.brokers.dies = rng.choice(["before", "after"])
+        elif happens < 0.1 and len(group.now) == 2:
+            giver, taker = rng.sample(sorted(group.now), 2)
+            partitions = list(group.now[giver].source.positions)
+            moved = rng.sample(partitions, rng.randint(0, len(partitions)))
+            group.now[giver].source.lose(moved)
+            group.now[taker].clock.wait(now)
+            for partition in moved:
+                group.now[taker].source.gain(partition)
+        elif happens < 0.13 and len(group.now) < 2:
+            group.start("b" if "a" in group.now else "a", now)
+        group.brokers.away = 0.13 <= happens < 0.2
+        group.turn(now)
+    group.brokers.dies = None
+    group.end()
+    return group
+
+
+@given(seed=st.integers(0, 10_000))
+@example(seed=1)
+@settings(max_examples=10, deadline=None)
+def test_each_alert_is_told_once_whoever_dies(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    topic = made(seed, partitions=2, groups=2, members=2)
+    calm = whole(tmp_path_factory.mktemp("calm") / "x", topic)
+    group = troubled(tmp_path_factory.mktemp("troubled") / "x", topic, seed)
+    wanted, told = Counter(map(key, calm.brokers.alerts)), Counter(map(key, group.brokers.alerts))
+    assert len(wanted) > 10
+    assert told == wanted, "the topic of the same brokers has each change once"
+    assert set(map(key, group.sent("lines"))) == set(map(key, calm.sent("lines"))), "others have each at least once"
+    heard, due = ({(f, s) for f, s, _ in people(each)} for each in (group, calm))
+    assert heard == due, "of each alert people hear; at another moment, so perhaps only that it is over"
+
+
+def test_a_partition_that_moves_in_order_tells_people_nothing_again(tmp_path: Path) -> None:
+    topic = made(3, partitions=1)
+    group = Group(tmp_path, topic)
+    first, second = group.start("a", START), group.start("b", START)
+    first.source.gain("topic/0")
+    step = 0
+    while not first.sinks["receiver/people"].messages or not first.monitor.firing():
+        group.turn(START + step * SECOND)
+        step += 1
+    before = people(group)
+    first.keeper.commit(first.clock.now(), [], first.loop.progress, urgent=True)
+    first.source.lose(["topic/0"])
+    second.clock.wait(first.clock.now())
+    second.source.gain("topic/0")
+    assert second.monitor.firing()
+    for step in range(step, step + 4):
+        group.turn(START + step * SECOND)
+    assert all(count == 1 for told, count in people(group).items() if told in before and told[2] == "firing")
+    group.end()
+
+
+def test_nothing_is_sent_while_the_state_topic_takes_nothing(tmp_path: Path) -> None:
+    topic = made(1, partitions=1)
+    group = Group(tmp_path, topic)
+    process = group.start("a", START)
+    process.source.gain("topic/0")
+    for step in range(STEPS):
+        group.brokers.away = step > 2
+        group.turn(START + step * SECOND)
+    assert not any(group.sent(sink) for sink in SINKS)
+    assert process.keeper.problem == "refused"
+    group.brokers.away = False
+    for step in range(STEPS, STEPS + 10):
+        group.turn(START + step * SECOND)
+    assert process.keeper.problem is None
+    group.end()
+    assert Counter(map(key, group.sent("lines"))) == Counter(map(key, group.brokers.alerts))
+    assert len(group.brokers.alerts) > 10
