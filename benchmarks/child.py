@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS"), "1")
-NAMES = ("replaying", "memory", "peer", "broker", "consuming", "rules", "decode")
+NAMES = ("replaying", "memory", "peer", "broker", "consuming", "rules", "decode", "storm")
 
 
 class MeasurementError(RuntimeError):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
@@ -73,18 +74,27 @@ def _measured(servers: str, library: str, seconds: int, hook: _Hook) -> list[dic
         given = {"topic": topic, "alerts": alerts, "servers": servers, "folder": folder, "library": library}
         config.write_text(_CONFIG.format(url=hook.url, **given))
         (Path(folder) / "rules.yaml").write_text(_RULES)
-        command = [sys.executable, "-m", "stream.cli", "run", "-c", str(config)]
-        daemon = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         listener = _Listener(servers, alerts)
-        try:
+        with _daemon(config) as log:
             _send(servers, topic, seconds)
             listener.stop(_END_S)
-        finally:
-            daemon.send_signal(signal.SIGTERM)
-            _, said = daemon.communicate(timeout=30)
+        said = log.read_text()
     if not listener.delays or not hook.delays:
         raise RuntimeError(f"no alert came; the daemon said:\n{said[-2000:]}")
     return [_row(library, "topic", listener.delays), _row(library, "webhook", hook.delays)]
+
+
+@contextmanager
+def _daemon(config: Path) -> Iterator[Path]:
+    """Runs meanwhile; the file of its log, for a pipe that nobody reads is full one day and holds it up."""
+    log = config.parent / "log"
+    with log.open("wb") as out:
+        daemon = subprocess.Popen([sys.executable, "-m", "stream.cli", "run", "-c", str(config)], stderr=out)
+    try:
+        yield log
+    finally:
+        daemon.send_signal(signal.SIGTERM)
+        daemon.wait(30)
 
 
 def _row(library: str, where: str, delays_ns: list[int]) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from benchmarks import kafka, lag, latency, replaying, sharing
+from benchmarks import kafka, lag, latency, replaying, sharing, storm
 from benchmarks.child import measured
 from benchmarks.recordings import record
 
 # All = what needs no broker, and what belongs to every release.
-Part = Literal["all", "replay", "memory", "peer", "lag", "kafka", "workers", "latency", "rules", "decode"]
+Part = Literal["all", "replay", "memory", "peer", "lag", "kafka", "workers", "latency", "rules", "decode", "storm"]
 TARGETS = {"sentinel": 40.0, "model": 5.0, "full": 4096, "lean": 2253, "rules": 50.0}
 # Times real time; bytes a stream; milliseconds a tick of 200 rules over 5,000 streams.
 _MODEL_SHARE = 4  # runs with the model get this part of the steps
@@ -31,7 +31,7 @@ def bench(streams: int, steps: int, part: Part, output: Literal["table", "json"]
     """Measure ``part`` with ``streams`` streams over ``steps`` steps: each figure in a process of its own, on one core.
 
     Prints a table, or JSON with the keys machine, streams, steps, and what was asked for: replay, memory, peers, lag,
-    kafka, workers, latency, rules, decode.
+    kafka, workers, latency, rules, decode, storm.
     """
     found: dict[str, Any] = {"machine": machine(), "streams": streams, "steps": steps}
     if part in ("all", "replay", "peer"):
@@ -56,6 +56,7 @@ _APART: Mapping[str, Callable[[int, int], Any]] = {
     "workers": lambda streams, steps: sharing.figures(streams, max(60, steps // _MODEL_SHARE)),
     "latency": lambda streams, steps: latency.figures(),
     "rules": lambda streams, steps: measured("rules"),
+    "storm": lambda streams, steps: measured("storm"),
 }
 
 
@@ -128,6 +129,8 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield from latency.lines(found["latency"])
     yield from _ruled(found.get("rules"))
     yield from _decoded(found.get("decode", ()))
+    if "storm" in found:
+        yield from storm.lines(found["storm"])
     for run in found.get("lag", ()):
         told = _against(1.0, run["p99_of_budget"] <= 1.0, "at most")
         yield (

@@ -77,6 +77,11 @@ class StreamTable:
         new, self._new = self._new, []
         return new
 
+    def known(self, slots: Sequence[int]) -> None:
+        """These are not new: what is known of their streams came with them."""
+        given = set(slots)
+        self._new = [slot for slot in self._new if slot not in given]
+
     def state(self) -> dict[str, object]:
         """For a checkpoint: JSON-like."""
         columns = {"names": self.names, "groups": self.groups, "labels": [dict(labels) for labels in self.labels]}
@@ -123,7 +128,8 @@ class Batch:
     ``value`` is NaN where a reading says that the value is missing. ``positions`` holds, for every partition this
     poll moved, the offset to read next (undecodable messages move it too). ``at_end`` names the partitions read to
     their end as of this poll, ``ended`` those that will bring nothing more. ``backlog`` is true for readings that
-    waited before heed was up or could read.
+    waited before heed was up or could read. ``held`` names the partitions that have more and can't bring it until
+    something else is done: they are neither quiet nor at their end, and are to be waited for.
     """
 
     stream: Ints  # slot in the StreamTable, REFUSED = turned away
@@ -137,6 +143,7 @@ class Batch:
     ended: tuple[int, ...] = ()
     backlog: npt.NDArray[np.bool_] | None = None
     counts: Mapping[str, int] = field(default_factory=dict)  # what the source counted: records, undecodable, ...
+    held: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -186,6 +193,7 @@ def concat(batches: Sequence[Batch]) -> Batch:
         tuple(dict.fromkeys(p for b in batches for p in b.ended)),
         _backlogs(batches),
         counts,
+        tuple(dict.fromkeys(p for b in batches for p in b.held)),
     )
 
 

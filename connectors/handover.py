@@ -31,6 +31,13 @@ class Handover:
             gone = set(shelf.sinks()) - set(self._handed)
             return [(letter.id, letter.sink, GONE) for letter in shelf.all() if letter.sink in gone] if gone else []
 
+    def readdress(self) -> None:
+        """The outbox has other sinks now. Raises StoreError."""
+        new = [name for name in self._outbox.sinks if name not in self._handed]
+        self._handed = {name: self._handed.get(name, 0) for name in self._outbox.sinks}
+        self._behind = {name: self._behind.get(name, Behind()) for name in self._outbox.sinks}
+        self.after(new)
+
     def full(self, send: Sequence[tuple[str, Message]]) -> dict[str, int]:
         """Of the sinks that get something, those that are full, with the id up to which all is on its way."""
         most_messages, most_bytes = self._most

@@ -9,6 +9,7 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, T
 
 from connectors.batch import PartitionTable
 from connectors.kafka_partitions import UNPLACED, Partition, name, parsed, times_in
+from connectors.source import Custody
 
 
 class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
@@ -17,16 +18,24 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyth
     The broker's committed offset is only where nobody wanted another one; a partition that comes back to this process
     is read on from where it was read to, if nobody else got further.
 
+    With ``custody`` the state of a partition goes where the partition goes, and reading begins where that state ends.
+
     ``seed`` (ns): where nothing else was wanted, so much history is read before the offset at which reading begins;
     ``learning`` is told the event time up to which it is history.
     """
 
     def __init__(
-        self, table: PartitionTable, reset: str, seed: int = 0, learning: Callable[[int], None] = lambda until: None
+        self,
+        table: PartitionTable,
+        reset: str,
+        seed: int = 0,
+        learning: Callable[[int], None] = lambda until: None,
+        custody: Custody | None = None,
     ) -> None:
         self.parts: dict[TopicPartition, Partition] = {}
         self.lost = 0  # records that were gone before they could be read
         self._table, self._reset, self._seed, self._learning = table, reset, seed, learning
+        self._custody = custody
         self._wanted: dict[TopicPartition, int] = {}
         self._known: dict[str, set[int]] = {}  # by topic: partitions that it had when it was first met, or since
         self._left: dict[TopicPartition, int] = {}  # how far partitions had been read when they were taken away
@@ -82,7 +91,25 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyth
                 elif at in self.parts:
                     self._take(at)
                     taken.append(at)
+        if self._custody is not None and taken:
+            self._custody.leave([name(at) for at in dict.fromkeys(taken)])
+            return []
         return [self._table.number(name(at)) for at in dict.fromkeys(taken) if at not in self.parts]
+
+    @property
+    def problem(self) -> str | None:
+        """Why the state of partitions can't be kept, where it should be."""
+        return None if self._custody is None else self._custody.problem
+
+    def has(self, part: Partition) -> bool:
+        """Whether it was not taken away since, or taken away and given again."""
+        return self.parts.get(part.at) is part
+
+    def held(self) -> list[str]:
+        """Partitions whose place is settled, and that nobody has taken as far as the client knows by now."""
+        changes = list(self._changes)  # the client's thread may add to it
+        taken = {at for given, partitions in changes if not given for at in partitions}
+        return [part.name for at, part in self.parts.items() if part.placed and at not in taken]
 
     def _give(self, at: TopicPartition) -> None:
         if at not in self.parts:
@@ -90,15 +117,20 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyth
 
     def _take(self, at: TopicPartition) -> None:
         part = self.parts.pop(at)
+        if self._custody is not None:
+            return
         known = [offset for offset in (part.remembered, part.position if part.position >= 0 else None) if offset]
         if known:
             self._left[at] = max(known)
 
     def place(self, timeout_ms: float, now: int) -> bool:
-        """Settle where to read new partitions from; True if there was any. Raises KafkaError without an answer."""
+        """Settle where to read new partitions from; True if there was any. Raises KafkaError without an answer, and
+        SourceError where no state is to be had.
+        """
         new = [part for part in self.parts.values() if not part.placed]
         if not new or self._consumer is None:
             return False
+        self._adopt([part for part in new if not part.adopted])
         starts = self._consumer.beginning_offsets([part.at for part in new], timeout_ms=timeout_ms)
         ends = self._consumer.end_offsets([part.at for part in new], timeout_ms=timeout_ms)
         for part in new:
@@ -112,6 +144,16 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyth
             part.remembered = None
             part.wait(UNPLACED, False)
         return True
+
+    def _adopt(self, parts: Collection[Partition]) -> None:
+        if self._custody is None or not parts:
+            return
+        for text, offset in self._custody.adopt([part.name for part in parts]).items():
+            at = parsed(text)
+            if at is not None:
+                self._wanted[at] = offset
+        for part in parts:
+            part.adopted = True
 
     def _wish(self, part: Partition, timeout_ms: float) -> tuple[int | None, str | None]:
         """Where to read from, and what was committed beside that offset."""

@@ -14,7 +14,7 @@ from connectors.decoded import Decoded
 from connectors.fieldpath import Headers
 from connectors.kafka_columns import Columns, joined
 from connectors.kafka_dead_letters import DeadLetters, Letter
-from connectors.kafka_partitions import LETTERS, Partition
+from connectors.kafka_partitions import Partition
 
 Records = dict[int, tuple[Partition, Columns]]  # by the partition's number
 
@@ -60,15 +60,17 @@ class KafkaBatch:
             tuple(dict.fromkeys(ended)),
             batch.backlog,
             {what: n for what, n in counts.items() if n},
+            tuple(part.number for part in parts if part.waited_for(now)),
         )
 
-    def step_over(self, part: Partition, letter: Letter) -> None:
+    def step_over(self, part: Partition, letter: Letter, now: int) -> None:
         """Pass a record that the client can't unpack, once there is a dead letter of it."""
         if all(self._letters.send([letter])):
             self._count([letter.reason])
             part.position = letter.offset + 1
+            part.release()
         else:
-            part.wait(LETTERS, True)
+            part.hold(now)
 
     def count(self, what: str, n: int) -> None:
         """Add to what the next batch counts."""
@@ -79,7 +81,7 @@ class KafkaBatch:
         written = records.written * 1_000_000
         decoded = self._codec.decode(records.values, records.keys, records.headers, topic, written)
         sizes = [len(found) for _, found in pieces]
-        kept = self._move(pieces, records, decoded)
+        kept = self._move(pieces, records, decoded, now)
         self._counts["records"] += int(kept.sum())
         self._counts["bytes"] += _size(records.values, kept)
         self._counts.update(decoded.counts)
@@ -99,7 +101,7 @@ class KafkaBatch:
         return batch if kept.all() else batch.take(kept[row])
 
     def _move(
-        self, pieces: Sequence[tuple[Partition, Columns]], records: Columns, decoded: Decoded
+        self, pieces: Sequence[tuple[Partition, Columns]], records: Columns, decoded: Decoded, now: int
     ) -> npt.NDArray[np.bool_]:
         """Move positions past the records, up to the first whose dead letter failed; which records are passed."""
         owner = np.repeat(np.arange(len(pieces)), [len(found) for _, found in pieces])
@@ -112,7 +114,10 @@ class KafkaBatch:
             stop = start + len(found)
             first = next((row for row in failed if start <= row < stop), stop)
             part.position = int(records.offset[stop - 1] + 1 if first == stop else records.offset[first])
-            part.wait(LETTERS, first < stop)
+            if first < stop:
+                part.hold(now)
+            else:
+                part.release()
             kept[first:stop] = False
             start = stop
         self._count([reason for row, reason, _ in decoded.bad if kept[row]])

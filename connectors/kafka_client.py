@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -194,6 +194,10 @@ class Opening:
     def producer(self, settings: Settings) -> KafkaProducer:
         """A producer that has spoken to a broker; raises KafkaError."""
         return self._open(KafkaProducer, settings)
+
+    def admin(self, settings: Settings) -> KafkaAdminClient:
+        """An admin client that has spoken to a broker; raises KafkaError."""
+        return self._open(KafkaAdminClient, settings)
 
     def give_up(self) -> None:
         """Stop connecting: the call that waits for it raises KafkaError."""

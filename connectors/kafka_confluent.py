@@ -12,7 +12,13 @@ from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import KafkaError as Fault
 from confluent_kafka import TopicPartition as Place
 from kafka import OffsetAndMetadata, TopicPartition
-from kafka.errors import FencedInstanceIdError, KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
+from kafka.errors import (
+    CorruptRecordError,
+    FencedInstanceIdError,
+    KafkaError,
+    KafkaTimeoutError,
+    OffsetOutOfRangeError,
+)
 from kafka.structs import MemberState, OffsetAndTimestamp
 
 from connectors.kafka_client import Settings, meant
@@ -65,6 +71,7 @@ class ConfluentConsumer:
         self._paused: set[TopicPartition] = set()
         self._next: dict[TopicPartition, int] = {}  # assigned partitions: the offset that comes next
         self._errors: list[Message] = []  # to be raised by the next poll
+        self._corrupt: tuple[TopicPartition, int] | None = None  # what the last error was about
         self._told: Callable[..., object] = lambda offsets, answer: None
         self._answered = self._alive = False
         self._idle = 0
@@ -160,7 +167,24 @@ class ConfluentConsumer:
             raise FencedInstanceIdError()
         if moved:
             raise OffsetOutOfRangeError(moved)
+        self._raise_corrupt(errors)
         raise KafkaError(str(errors[0].error()))
+
+    def _raise_corrupt(self, errors: Sequence[Message]) -> None:
+        """A batch with a wrong checksum: left to itself, librdkafka would ask for it again and again."""
+        for message in errors:
+            at = _at(message)
+            if _code(message) == Fault._BAD_MSG and self._next.get(at, -1) >= 0 and at not in self._paused:
+                self._corrupt = at, max(self._next[at], message.offset())
+                raise CorruptRecordError(str(message.error()))
+
+    def take_corrupt(self) -> tuple[TopicPartition, int] | None:
+        """The record of which a poll has just raised CorruptRecordError: its partition and offset.
+
+        Nothing tells where its batch ends, so those behind it in the batch fail one by one.
+        """
+        corrupt, self._corrupt = self._corrupt, None
+        return corrupt
 
     def _on_error(self, error: Fault) -> None:
         if error.fatal():

@@ -13,6 +13,7 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from connectors.fieldpath import Headers
 from connectors.kafka_client import Opening, Settings, producer_settings
+from connectors.kafka_quirks import drop
 
 ERRORS = "__streams.errors."  # the header names of Kafka Streams (KIP-1034)
 TRUNCATED = "heed.truncated"  # header: how many bytes the whole has
@@ -134,13 +135,7 @@ class DeadLetters:
         """Drop the producer and all that it still holds: what was not acknowledged is read and written again."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            close_now(producer)
-
-
-def close_now(producer: KafkaProducer) -> None:
-    """Close without waiting for what it still holds."""
-    with suppress(KafkaError):  # it says that it could not flush; nobody waits for that
-        producer.close(timeout=0)
+            drop(producer)
 
 
 def outcome(future: Any, waited_s: float) -> BaseException | None:

@@ -13,7 +13,8 @@ from kafka.errors import KafkaError
 
 from connectors.fieldpath import Headers
 from connectors.kafka_client import Opening, Settings, consumer_settings, producer_settings
-from connectors.kafka_dead_letters import ERRORS, Letter, close_now
+from connectors.kafka_dead_letters import ERRORS, Letter
+from connectors.kafka_quirks import drop
 from connectors.sink import SinkError
 from connectors.source import SourceError
 
@@ -166,13 +167,13 @@ class Returns:
             self._arrive([self._start(dead.letter) for dead in waiting])
             self._arrive([self._receipt(partition, offsets) for partition, offsets in _by_partition(waiting).items()])
         except KafkaError as error:
-            close_now(self._producer)
+            drop(self._producer)
             raise SinkError(f"letters can't be sent back: {error}") from error
         self.sent.update((dead.letter.topic, dead.letter.reason) for dead in waiting)
 
     def close(self) -> None:
         """Let go of the connection; what waits is not sent."""
-        close_now(self._producer)
+        drop(self._producer)
 
     def _start(self, letter: Letter) -> Any:
         numbers = self._producer.partitions_for(letter.topic) or set()

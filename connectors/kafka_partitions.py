@@ -10,6 +10,7 @@ from kafka import TopicPartition
 from connectors.batch import SECOND
 
 AHEAD = 60 * SECOND  # of event time: a partition further than this before the slowest waits for it
+HOLD = 300 * SECOND  # how long all wait for a partition whose dead letters can't be written
 STALLED = 10 * SECOND  # a partition that brings nothing for so long is not waited for
 
 UNPLACED = "unplaced"  # where to read from is not settled yet
@@ -25,12 +26,14 @@ class Partition:
     name: str
     number: int  # in the PartitionTable
     remembered: int | None = None  # how far this process had read when it lost the partition
+    adopted: bool = False  # its state was taken up, if it has one
     position: int = -1
     floor: int = -1  # what lies before it is read to learn from, and was read before by others, or by nobody
     end: int = -1  # the broker's, as far as known
     since: int = 0  # ns: what was written before waited for heed, not for its turn
     event_time: int | None = None  # ns: the middle of the last readings
     moved: int = 0  # ns: when the last readings came
+    held: int = 0  # ns: since when its dead letters can't be written; 0 = they can
     retry: int = 0  # ns: not before this, while it waits for its dead letters; 0 = they have not failed, or just now
     reported: int = -1  # position told last
     told: int = -1  # what commit said last
@@ -45,17 +48,35 @@ class Partition:
     @property
     def at_end(self) -> bool:
         """True when everything there is was read."""
-        return self.placed and LETTERS not in self.waits and self.position >= self.end
+        return self.placed and not self.held and self.position >= self.end
 
     @property
     def starting(self) -> bool:
         """True when there is something to read and nothing has come yet."""
-        return self.placed and self.event_time is None and self.position < self.end and LETTERS not in self.waits
+        return self.placed and self.event_time is None and self.position < self.end and not self.held
 
     @property
     def lag(self) -> int:
         """Records not read yet, as far as known."""
         return max(0, self.end - self.position) if self.placed else 0
+
+    def waited_for(self, now: int) -> bool:
+        """True while it waits for its dead letters, and event time waits for it."""
+        return self.held > 0 and now - self.held <= HOLD
+
+    def left_behind(self, now: int) -> bool:
+        """True when it was waited for long enough: its readings will be late."""
+        return 0 < self.held < now - HOLD
+
+    def hold(self, now: int) -> None:
+        """Its dead letters have failed."""
+        self.held = self.held or now
+        self.wait(LETTERS, True)
+
+    def release(self) -> None:
+        """Its dead letters are written."""
+        self.held = 0
+        self.wait(LETTERS, False)
 
     def wait(self, why: str, whether: bool) -> None:
         """Add or take away a reason to wait."""
@@ -95,7 +116,7 @@ def balance(partitions: Collection[Partition], now: int) -> None:
     behind = [
         part.event_time
         for part in partitions
-        if part.event_time is not None and not part.at_end and now - part.moved < STALLED
+        if part.event_time is not None and not part.at_end and now - part.moved < STALLED and not part.left_behind(now)
     ]
     slowest = min(behind, default=None)
     starting = any(part.starting and now - part.since < STALLED for part in partitions)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
 
-from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import TopicAuthorizationFailedError
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError
 from kafka.structs import MemberState
 
 
@@ -116,8 +117,61 @@ def unreadable(consumer: KafkaConsumer) -> tuple[TopicPartition, int] | None:
     The client would turn for ever on what is left of its batch, so that is thrown away; it unpacks a batch from its
     start, so the records behind the bad one in the same batch can't be had either: they fail one by one.
     """
+    own: Callable[[], tuple[TopicPartition, int] | None] | None = getattr(consumer, "take_corrupt", None)
+    if own is not None:  # another client
+        return own()
     held: Any = getattr(getattr(consumer, "_fetcher", None), "_next_partition_records", None)
     if not held:
         return None
     held.drain()
     return held.topic_partition, max(held.next_fetch_offset, held.fetch_offset)
+
+
+def bound_waits(producer: KafkaProducer, left_s: Callable[[], float]) -> None:
+    """Let the steps of a transaction raise KafkaTimeoutError when no time is left.
+
+    The client waits for ever for the brokers to take offsets, a commit or an abort.
+    """
+    transactions: Any = getattr(producer, "_transaction_manager", None)
+    for name in ("send_offsets_to_transaction", "begin_commit", "begin_abort"):
+        step: Any = getattr(transactions, name, None)
+        if step is not None:
+            setattr(transactions, name, _bounded(step, left_s))
+
+
+def _bounded(step: Callable[..., Any], left_s: Callable[[], float]) -> Callable[..., Any]:
+    def bounded(*arguments: Any) -> Any:
+        result = step(*arguments)
+        wait: Any = getattr(result, "wait", None)
+        if wait is not None:
+            result.wait = lambda: _in_time(wait, left_s())
+        return result
+
+    return bounded
+
+
+def _in_time(wait: Callable[..., Any], left_s: float) -> None:
+    if not wait(timeout_ms=left_s * 1000):
+        raise KafkaTimeoutError("the brokers have not answered in time")
+
+
+def transaction_error(producer: KafkaProducer) -> Exception | None:
+    """What went wrong in a transaction first: what the client raises afterwards only says that something did."""
+    error: Any = getattr(getattr(producer, "_transaction_manager", None), "last_error", None)
+    return error if isinstance(error, Exception) else None
+
+
+def drop(producer: KafkaProducer) -> None:
+    """Close at once, whatever it still holds.
+
+    The client gives up closing where it holds messages that no broker takes, and leaves its thread behind.
+    """
+    try:
+        producer.close(timeout=0)
+    except KafkaError:
+        close: Any = getattr(getattr(producer, "_sender", None), "force_close", None)
+        if close is not None:
+            with suppress(RuntimeError):  # it ended meanwhile, and can't be woken up
+                close()
+    except RuntimeError:  # likewise
+        pass

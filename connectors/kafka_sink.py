@@ -11,7 +11,8 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from connectors.jsontext import written
 from connectors.kafka_client import Opening, Settings, producer_settings
-from connectors.kafka_dead_letters import TRUNCATED, close_now, outcome
+from connectors.kafka_dead_letters import TRUNCATED, outcome
+from connectors.kafka_quirks import drop
 from connectors.sink import SinkError
 
 _SETTINGS: Settings = {
@@ -27,6 +28,7 @@ _BARE = ("id", "fingerprint", "status", "starts_at", "ends_at")
 _BRIEF = (*_BARE, "active_at", "labels", "rule", "group", "reason")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Message = Mapping[str, object]
+Headers = list[tuple[str, bytes]]
 
 
 class KafkaSink:
@@ -72,7 +74,7 @@ class KafkaSink:
 
     def _deliver_alone(self, message: Message) -> None:
         """Several that are too large together may not be so alone; what is, goes as much of it as the topic takes."""
-        for short in (message, *_shortened(message)):
+        for short in (message, *shortened(message)):
             (error,) = self._tried([short])
             if error is None:
                 return
@@ -85,39 +87,33 @@ class KafkaSink:
         """What became of each: None, or the error."""
         if self._producer is None:
             self._producer = Opening().producer(self._settings)
-        values = [
-            written(_told(message), self.name) for message in messages
-        ]  # all or none, before the first is under way
-        sent = [self._start(self._producer, *each) for each in zip(messages, values, strict=True)]
+        records = [record(message) for message in messages]  # all or none, before the first is under way
+        sent = [self._start(self._producer, *each) for each in records]
         with suppress(KafkaError):  # each future tells for itself
             self._producer.flush(self._timeout_s)
         return [outcome(future, self._timeout_s) for future in sent]
 
-    def _start(self, producer: KafkaProducer, message: Message, value: bytes) -> object:
-        whole = message.get(TRUNCATED)
-        cut = [] if whole is None else [(TRUNCATED, str(whole).encode())]
+    def _start(self, producer: KafkaProducer, key: bytes, value: bytes, headers: Headers) -> object:
         try:
-            return producer.send(
-                self._topic,
-                key=str(message.get("fingerprint", "")).encode(),
-                value=value,
-                headers=[*cloud_headers(message), *cut],
-            )
+            return producer.send(self._topic, key=key, value=value, headers=headers)
         except MessageSizeTooLargeError as error:
             return error
 
     def _forget(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            close_now(producer)
+            drop(producer)
 
 
-def _told(message: Message) -> Message:
-    """The message without what is only for its headers."""
-    return {name: value for name, value in message.items() if name != TRUNCATED}
+def record(message: Message) -> tuple[bytes, bytes, Headers]:
+    """Key, value and headers of an alert message; raises SinkError where it is no JSON."""
+    told = {name: value for name, value in message.items() if name != TRUNCATED}  # which is for the headers only
+    cut = [(TRUNCATED, str(message[TRUNCATED]).encode())] if TRUNCATED in message else []
+    key = str(message.get("fingerprint", "")).encode()
+    return key, written(told, KafkaSink.name), [*cloud_headers(message), *cut]
 
 
-def _shortened(message: Message) -> list[Message]:
+def shortened(message: Message) -> list[Message]:
     """Less and less of it, with the bytes of the whole beside."""
     whole = len(written(message))
     return [

@@ -33,7 +33,7 @@ from connectors.kafka_dead_letters import DeadLetters, Letter, letter_topic
 from connectors.kafka_partitions import LETTERS, Partition, balance, metadata_of, parsed
 from connectors.kafka_quirks import fenced, joining, make_no_topics, not_allowed, unpark, unreadable
 from connectors.kafka_whole import Unpacking, hand_out_whole
-from connectors.source import SourceError, UnusableError
+from connectors.source import Custody, SourceError, UnusableError
 
 QUIET = 2 * SECOND  # without a record for so long: ask the brokers for the ends, which tells whether they are there
 SILENT = 3 * SECOND  # without an answer for so long: say so
@@ -69,7 +69,8 @@ class KafkaSource:
     Reads on from where ``seek`` said; else from the group's committed offset, else as ``auto.offset.reset`` says.
     Messages that can't be decoded go to ``dead_letter`` (default ``<group.id>.dlq``). ``instance`` makes it a static
     member unless ``client`` names one. ``library`` is the client that reads; dead letters are always kafka-python's.
-    ``seed`` and ``learning``: see Assignment. Raises ValueError where settings make no sense; while no broker answers,
+    ``seed``, ``learning`` and ``custody``: see
+    Assignment. Raises ValueError where settings make no sense; while no broker answers,
     polls are empty and ``problem`` says so.
     """
 
@@ -86,6 +87,7 @@ class KafkaSource:
         seed: int = 0,
         learning: Callable[[int], None] = lambda until: None,
         library: Library = "kafka-python",
+        custody: Custody | None = None,
     ) -> None:
         if bool(topics) == bool(pattern):
             raise ValueError("write either topics or a pattern")
@@ -94,7 +96,7 @@ class KafkaSource:
         settings = {**_DEFAULTS, "group_instance_id": instance, **consumer_settings(own)}
         self._servers = ",".join(settings["bootstrap_servers"])
         self._letters = DeadLetters(letter_topic(dead_letter, settings["group_id"]), own)
-        self._assignment = Assignment(partitions, settings["auto_offset_reset"], seed, learning)
+        self._assignment = Assignment(partitions, settings["auto_offset_reset"], seed, learning, custody)
         self._connection = _connection(library, client, settings)
         self._ask_ms = ASK_MS + settings["fetch_max_wait_ms"]
         self._batch = KafkaBatch(codec, self._letters)
@@ -107,6 +109,7 @@ class KafkaSource:
         self._asked = 0  # when the brokers were last asked without need
         self._assigned = self._heard  # when there last was a partition to read
         self._trouble: str | None = None  # what the client last complained of
+        self._unplaced: str | None = None  # why it is not known where to read partitions from
         self._denied: str | None = None  # what brokers don't let this client read
         self._refused: str | None = None  # why the broker does not let the group say how far it is
         self._closed = False
@@ -127,6 +130,7 @@ class KafkaSource:
             changed = self._prepare(consumer)  # then the client has to look again at what it holds, before it waits
             polled = self._fetched(consumer, min(until, self._clock.now()) if changed else until)
             ended += self._assignment.settle()
+            polled = {number: found for number, found in polled.items() if self._assignment.has(found[0])}
             if polled or self._closed or self._clock.now() >= until:
                 break
         now = self._clock.now()
@@ -138,6 +142,17 @@ class KafkaSource:
         self._hold_back(consumer, now)
         silent = now - self._heard > SILENT  # nobody knows then where partitions end, and time must not close windows
         return replace(batch, at_end=()) if silent else batch
+
+    def standing(self) -> tuple[Any, dict[str, str]] | None:
+        """Who this process is in its group, and the partitions it has, with what is committed beside their offsets.
+
+        None while it is in no group. In this order: what was taken away before somebody looked is not among them.
+        """
+        if self._consumer is None or self._closed:
+            return None
+        member = self._consumer.group_metadata()
+        held, now = set(self._assignment.held()), self._clock.now()
+        return member, {part.name: metadata_of(part, now) for part in self._parts() if part.name in held}
 
     def seek(self, positions: Mapping[str, int]) -> None:
         """Read these partitions from here when they are ours, whatever offset the broker has committed."""
@@ -173,8 +188,17 @@ class KafkaSource:
         if unassigned > UNASSIGNED:
             what = ", ".join(self._topics) or f"topics like {self._pattern}"
             return f"no partition of {what} to read since {unassigned // SECOND} s: does it exist, do others read it?"
-        held = any(LETTERS in part.waits for part in self._parts())
-        return self._trouble or self._refused or (self._letters.problem if held else None)
+        return self._trouble or self._unplaced or self._assignment.problem or self._refused or self._held()
+
+    def _held(self) -> str | None:
+        """Which partitions wait for their dead letters to be written, and why they can't be."""
+        held = [part for part in self._parts() if part.held]
+        if not held:
+            return None
+        why = self._letters.problem or "dead letters can't be written"
+        late = any(part.left_behind(self._clock.now()) for part in held)
+        what = "event time no longer waits for" if late else "event time waits for"
+        return f"{why}; {what} {', '.join(part.name for part in held[:5])}"
 
     @property
     def remark(self) -> str | None:
@@ -228,12 +252,12 @@ class KafkaSource:
         try:
             if self._assignment.place(self._ask_ms, now):
                 self._heard = now
+            self._unplaced = None
+        except SourceError as error:
+            self._unplaced = str(error)
         except KafkaError as error:
             self._trouble = said(error)
-        for part in parts:
-            if LETTERS in part.waits and 0 < part.retry <= now:
-                part.wait(LETTERS, False)
-                part.retry = 0
+        self._try_letters_again(parts, now)
         balance(parts, now)
         if parts:
             self._assigned = now
@@ -243,6 +267,16 @@ class KafkaSource:
         consumer.resume(*resumed)
         unpark(consumer)
         return bool(resumed or waiting - paused)
+
+    def _try_letters_again(self, parts: Sequence[Partition], now: int) -> None:
+        """What was written meanwhile, also where others waited for the same, has waited and is not late."""
+        again = [part for part in parts if LETTERS in part.waits and 0 < part.retry <= now]
+        for part in parts if again else ():
+            if part.waits:
+                part.since = now
+        for part in again:
+            part.wait(LETTERS, False)
+            part.retry = 0
 
     def _fetched(self, consumer: KafkaConsumer, until: int) -> Records:
         left_ms = max(1.0, (until - self._clock.now()) / 1e6)
@@ -288,7 +322,7 @@ class KafkaSource:
         at, offset = found
         letter = Letter(at.topic, at.partition, offset, None, None, (), -1, "unreadable", said(error))
         if at in self._assignment.parts:
-            self._batch.step_over(self._assignment.parts[at], letter)
+            self._batch.step_over(self._assignment.parts[at], letter, self._clock.now())
             consumer.seek(at, self._assignment.parts[at].position)
 
     def _hold_back(self, consumer: KafkaConsumer, now: int) -> None:

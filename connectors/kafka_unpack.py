@@ -168,7 +168,7 @@ def _bytes(data: npt.NDArray[np.uint8], at: Ints, stop: Ints) -> tuple[Ints, Int
     after = np.maximum(start, end)
     if (after > stop).any():
         raise Surprise("a record runs over its end")
-    return start, np.where(size < 0, -1, end), after
+    return start, np.where(size < 0, start - 1, end), after  # never -1, which would cut to the end of the blob
 
 
 def _headers(blob: bytes, data: npt.NDArray[np.uint8], at: Ints, stop: Ints) -> tuple[Ints, Spans, Spans]:

@@ -31,6 +31,7 @@ T = TypeVar("T")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0  # between two tries; half of it to all of it, so that not all come at once
 MOST_AT_ONCE = 500  # messages
 MOST_WAITING, MOST_BYTES = 1000, 8 << 20  # that a sink has room for, where more can wait on disk
+_NUDGE = Letter(-1, "", {})  # nothing to send: a courier that waits is to look up
 
 
 class Outbox:
@@ -42,9 +43,9 @@ class Outbox:
     """
 
     def __init__(self, sinks: Mapping[str, Sink], merging: Collection[str] = (), seed: int = 0) -> None:
-        self._couriers = {
-            name: _Courier(sink, name in merging, seed ^ crc32(name.encode())) for name, sink in sinks.items()
-        }
+        self._seed = seed
+        self._couriers = {name: self._courier(name, sink, name in merging) for name, sink in sinks.items()}
+        self._leaving: list[tuple[str, _Courier]] = []
         self._behind: dict[str, tuple[Behind, int]] = {}
         self._for_nobody: list[int] = []
 
@@ -52,6 +53,31 @@ class Outbox:
     def sinks(self) -> list[str]:
         """Names of the sinks."""
         return list(self._couriers)
+
+    def _courier(self, name: str, sink: Sink, merging: bool) -> _Courier:
+        return _Courier(sink, merging, self._seed ^ crc32(name.encode()))
+
+    def exchange(self, others: Mapping[str, Sink], gone: Collection[str] = (), merging: Collection[str] = ()) -> None:
+        """Other sinks, for names that are new or known; what waits for a known one is tried with the new one at once.
+
+        Sinks that are ``gone`` end with the try under way: what they leave is not told, and stays durable.
+        """
+        for name in gone:
+            courier = self._couriers.pop(name)
+            courier.leave()
+            self._leaving.append((name, courier))
+            self._behind.pop(name, None)
+        for name, sink in others.items():
+            if name in self._couriers:
+                self._couriers[name].exchange(sink)
+            else:
+                self._couriers[name] = self._courier(name, sink, name in merging)
+
+    @property
+    def parting(self) -> bool:
+        """Whether a sink that is gone still has a try under way, or delivered what is not taken yet."""
+        self._leaving = [(name, courier) for name, courier in self._leaving if not courier.settled]
+        return bool(self._leaving)
 
     def put(self, letters: Sequence[Letter]) -> None:
         """Messages to send. Those for a sink that is gone count as sent."""
@@ -73,11 +99,14 @@ class Outbox:
     def take_sent(self) -> list[int]:
         """Ids delivered since the last call."""
         nobody, self._for_nobody = self._for_nobody, []
-        return nobody + [number for courier in self._couriers.values() for number in _taken(courier.sent)]
+        return nobody + [number for _, courier in self._all() for number in _taken(courier.sent)]
 
     def take_dead(self) -> list[tuple[int, str, str]]:
         """What was given up since the last call: id, name of the sink, why."""
-        return [(i, name, why) for name, courier in self._couriers.items() for i, why in _taken(courier.dead)]
+        return [(i, name, why) for name, courier in self._all() for i, why in _taken(courier.dead)]
+
+    def _all(self) -> list[tuple[str, _Courier]]:
+        return [*self._couriers.items(), *self._leaving]
 
     def problems(self) -> dict[str, str]:
         """Sinks that can't be reached now, and why."""
@@ -106,7 +135,7 @@ class Outbox:
         watch = Stopwatch()
         for courier in self._couriers.values():
             courier.finish()
-        for courier in self._couriers.values():
+        for _, courier in self._all():
             courier.close(max(0.0, patience_s - watch.seconds()))
         return all(each.waiting == 0 for each in self.counts().values())
 
@@ -159,7 +188,9 @@ class _Courier(threading.Thread):
         self._most = MOST_AT_ONCE
         self.sent: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.dead: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
-        self._stop_now = threading.Event()
+        self._stop_now, self._woken = threading.Event(), threading.Event()
+        self._others: queue.SimpleQueue[Sink] = queue.SimpleQueue()  # the last of them is the sink from now on
+        self._left = False
         self._retrying = Retrying(
             sleep=self._sleep,
             wait=_Pause(seed),
@@ -183,9 +214,20 @@ class _Courier(threading.Thread):
         self.bytes_in += letter.size
         self._waiting.put(letter)
 
+    @property
+    def settled(self) -> bool:
+        """Whether it has ended, and all that it delivered or gave up was taken."""
+        return not self.is_alive() and self.sent.empty() and self.dead.empty()
+
     def run(self) -> None:
+        self._work()
+        if self._left:
+            self._shut(self.sink)
+
+    def _work(self) -> None:
         while not self._stop_now.is_set():
             letters, last = self._gather()
+            self._exchanged()
             try:
                 self._deliver(self._packed(letters))
             except (RetryError, _Stopped):
@@ -198,7 +240,7 @@ class _Courier(threading.Thread):
         found = [self._waiting.get()]
         while found[-1] is not None and len(found) < MOST_AT_ONCE and not self._waiting.empty():
             found.append(self._waiting.get())
-        return [item for item in found if item is not None], found[-1] is None
+        return [item for item in found if item is not None and item is not _NUDGE], found[-1] is None
 
     def _packed(self, letters: list[Letter]) -> deque[_Parcel]:
         if not self._merging or len(letters) < 2:
@@ -216,12 +258,24 @@ class _Courier(threading.Thread):
         self.oldest = 0
 
     def _sleep(self, seconds: float) -> None:
-        self._stop_now.wait(seconds)
+        self._woken.wait(seconds)
+        self._woken.clear()
+
+    def _exchanged(self) -> bool:
+        """Whether another sink has taken the place of this one, which begins anew."""
+        others = _taken(self._others)
+        for old in [self.sink, *others][: len(others)]:
+            self._shut(old)
+        if others:
+            self.sink, self._tries, self._most = others[-1], 0, MOST_AT_ONCE
+        return bool(others)
 
     def _try(self, parcels: deque[_Parcel]) -> None:
         """One try; raises SinkError where there is to be a pause before the next."""
         if self._stop_now.is_set():
             raise _Stopped
+        if self._exchanged():
+            return  # and pauses are short again
         messages = [parcel.message for _, parcel in zip(range(self._most), parcels, strict=False)]
         try:
             self.sink.send(messages)
@@ -271,6 +325,21 @@ class _Courier(threading.Thread):
             self.dead.put((letter.id, self.problem))
         self._finished(parcel)
 
+    def exchange(self, sink: Sink) -> None:
+        """After the try under way, ``sink`` gets what waits; at once where there is a pause."""
+        self._others.put(sink)
+        self._wake()
+
+    def leave(self) -> None:
+        """Stop after the try under way, whatever waits."""
+        self._left = True
+        self._stop_now.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._woken.set()
+        self._waiting.put(_NUDGE)
+
     def finish(self) -> None:
         """Stop when all that waits is delivered."""
         self._waiting.put(None)
@@ -279,7 +348,12 @@ class _Courier(threading.Thread):
         """Stop when all is delivered or ``patience_s`` is over."""
         self.join(patience_s)
         self._stop_now.set()
+        self._woken.set()
+        for sink in (self.sink, *_taken(self._others)):
+            self._shut(sink)
+
+    def _shut(self, sink: Sink) -> None:
         try:
-            self.sink.close()
+            sink.close()
         except Exception as error:  # the other sinks still have to be closed
             self.problem = str(error) or type(error).__name__

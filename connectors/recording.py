@@ -52,6 +52,7 @@ class Turn(msgspec.Struct, array_like=True):
     positions: dict[int, int]
     counts: dict[str, int]
     times: list[int]  # ns after ``now``: each time the clock was read before the next turn
+    held: tuple[int, ...] = ()
 
 
 class Heading(msgspec.Struct):
@@ -211,7 +212,7 @@ def _blocks_of(part: str | Path) -> Generator[Column, None, None]:
 
 def _turn(now: int, batch: Batch, rows: int, streams: int) -> Turn:
     positions, counts = dict(batch.positions), dict(batch.counts)
-    return Turn(now, rows, streams, batch.at_end, batch.ended, positions, counts, [])
+    return Turn(now, rows, streams, batch.at_end, batch.ended, positions, counts, [], batch.held)
 
 
 def heading(path: str | Path) -> Heading | None:
@@ -306,12 +307,20 @@ class RecordingSource:
             at_end=tuple(number[p] for p in turn.at_end),
             ended=tuple(number[p] for p in turn.ended),
             counts=turn.counts,
+            held=tuple(number[p] for p in turn.held),
         )
         wanted = rows.offset >= self._start[rows.partition]
         if wanted.all():
             return batch
         kept = batch.take(wanted)
-        return replace(kept, positions=batch.positions, at_end=batch.at_end, ended=batch.ended, counts=batch.counts)
+        return replace(
+            kept,
+            positions=batch.positions,
+            at_end=batch.at_end,
+            ended=batch.ended,
+            counts=batch.counts,
+            held=batch.held,
+        )
 
     def commit(self, positions: Mapping[str, int]) -> None:
         pass

@@ -17,6 +17,26 @@ class UnusableError(SourceError):
     """The settings of a source can't be used: trying again does not help."""
 
 
+class Custody(Protocol):
+    """Who keeps the state of partitions where every process of a group can read it. Called between two turns."""
+
+    def adopt(self, partitions: Sequence[str]) -> Mapping[str, int]:
+        """These partitions are ours now: go on with their state; the offsets to read next, where there is a state.
+
+        Raises SourceError where that can't be known now; it is asked again.
+        """
+        ...
+
+    def leave(self, partitions: Sequence[str]) -> None:
+        """These partitions are somebody else's now, or nobody's."""
+        ...
+
+    @property
+    def problem(self) -> str | None:
+        """Why their state can't be kept now, for people; None = it can."""
+        ...
+
+
 class Source(Protocol):
     """Where readings come from. The contract suite in tests/contract runs against every implementation."""
 

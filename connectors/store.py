@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import sqlite3
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectors.compact import key_of
-from connectors.shelf import SCHEMA, Letter, Shelf
+from connectors.shelf import SCHEMA, Letter, Shelf, Written, written
 
 Array = npt.NDArray[Any]
 
@@ -40,9 +41,10 @@ class Commit:
     """What one transaction writes: all of it or nothing.
 
     ``positions`` and ``start_positions``: partition name to the next offset. ``parts``: small JSON-like state by
-    name. ``columns``: arrays by name. ``send``: (sink, message) to the outbox. ``sent``: ids to take out of it;
-    ``dead``: ids to take out of it and keep, with the reason. ``full``: sinks for which too much waits, with the id up
-    to which it is on its way; what waits behind that for the same incidents or alerts as ``send`` is compacted.
+    name, or Written already. ``columns``: arrays by name. ``send``: (sink, message) to the outbox. ``sent``: ids to
+    take out of it; ``dead``: ids to take out of it and keep, with the reason. ``full``: sinks for which too much waits,
+    with the id up to which it is on its way; what waits behind that for the same incidents or alerts as ``send`` is
+    compacted.
     ``rows``: small states that come and go, by kind and key; None = the row is dropped.
     """
 
@@ -105,19 +107,32 @@ class Store:
 
     def commit(self, what: Commit) -> list[int]:
         """Write it; returns the outbox ids given to ``what.send``. Where that fails, nothing of it is written."""
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._transaction():
             ids = self._write(what)
             self._db.execute("COMMIT")
-        except (sqlite3.Error, OSError) as error:
-            self._roll_back()
-            raise StoreError(f"{self._path}: {error}") from error
-        except Exception:  # what can't be said in JSON, above all: the next commit must find no half transaction
-            self._roll_back()
-            raise
         return ids
 
-    def _roll_back(self) -> None:
+    def stage(self, what: Commit) -> None:
+        """Write it into the transaction of the ``commit`` to come. Where that fails, nothing staged is written."""
+        with self._transaction():
+            self._write(what)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """In the transaction that is open, or a new one."""
+        try:
+            if not self._db.in_transaction:
+                self._db.execute("BEGIN IMMEDIATE")
+            yield
+        except (sqlite3.Error, OSError) as error:
+            self.drop()
+            raise StoreError(f"{self._path}: {error}") from error
+        except Exception:  # what can't be said in JSON, above all: the next commit must find no half transaction
+            self.drop()
+            raise
+
+    def drop(self) -> None:
+        """Forget what is staged."""
         with contextlib.suppress(sqlite3.Error):  # SQLite has done so itself where it could not write
             self._db.execute("ROLLBACK")
 
@@ -125,10 +140,11 @@ class Store:
         put = self._db.executemany
         put("INSERT OR REPLACE INTO positions VALUES (?, ?)", what.positions.items())
         put("INSERT OR IGNORE INTO start_positions VALUES (?, ?)", what.start_positions.items())
-        put("INSERT OR REPLACE INTO parts VALUES (?, ?)", ((k, json.dumps(v)) for k, v in what.parts.items()))
+        texts = ((k, v if isinstance(v, Written) else json.dumps(v)) for k, v in what.parts.items())
+        put("INSERT OR REPLACE INTO parts VALUES (?, ?)", texts)
         put(
             "INSERT OR REPLACE INTO rows VALUES (?, ?, ?)",
-            ((*k, json.dumps(v)) for k, v in what.rows.items() if v is not None),
+            ((*k, written(v)) for k, v in what.rows.items() if v is not None),
         )
         put("DELETE FROM rows WHERE kind = ? AND key = ?", (key for key, value in what.rows.items() if value is None))
         put("INSERT OR REPLACE INTO columns VALUES (?, ?, ?, ?)", map(_packed, what.columns.items()))
@@ -222,12 +238,29 @@ def write_arrays(path: Path, columns: Mapping[str, Array], about: Mapping[str, o
         raise
 
 
+def packed(columns: Mapping[str, Array], about: Mapping[str, object]) -> bytes:
+    """The same as bytes."""
+    file = io.BytesIO()
+    head = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    np.savez(file, allow_pickle=False, **{"__about__": head, **columns})
+    return file.getvalue()
+
+
+def unpacked(data: bytes, name: str) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The inverse of ``packed``; StoreError, which tells ``name``, where it is damaged."""
+    return _read(io.BytesIO(data), f"{name}: damaged state")
+
+
 def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """The inverse of ``write_arrays``; StoreError where the file is damaged."""
+    return _read(path, f"{path}: damaged checkpoint", "; remove it to start from the beginning")
+
+
+def _read(source: Path | io.BytesIO, wrong: str, advice: str = "") -> tuple[dict[str, Array], dict[str, Any]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(source, allow_pickle=False) as file:
             columns = {name: file[name] for name in file.files}
         about = json.loads(columns.pop("__about__").tobytes())
     except Exception as error:  # NumPy raises many kinds for a damaged file
-        raise StoreError(f"{path}: damaged checkpoint ({error}); remove it to start from the beginning") from error
+        raise StoreError(f"{wrong} ({error}){advice}") from error
     return columns, about

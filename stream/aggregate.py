@@ -56,6 +56,22 @@ class OpenSteps:
             setattr(self, name, column)
         self.room = self.total.shape[0]
 
+    def take_out(self, slots: Ints) -> dict[str, npt.NDArray[Any]]:
+        """What some streams have open, for ``put`` elsewhere."""
+        kept = {name: getattr(self, name)[:, slots] for name in ("total", "count", "_last_ts")}
+        return {**kept, "how": self.how[slots]}
+
+    def put(self, slots: Ints, closed: Times, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        """The inverse of ``take_out``, with at least as much room; ``closed`` [m] is the last closed step of each."""
+        self.clear(slots)
+        self.how[slots] = columns["how"]
+        room = len(columns["total"])
+        for each in np.unique(closed).tolist():
+            rows = closed == each
+            k = np.arange(each + 1, each + room + 1)
+            for name in ("total", "count", "_last_ts"):
+                getattr(self, name)[(k % self.room)[:, None], slots[rows]] = columns[name][k % room][:, rows]
+
     def clear(self, slots: Ints) -> None:
         """Forget what these streams have open."""
         self.count[:, slots], self.total[:, slots] = 0, 0.0
@@ -127,6 +143,15 @@ class Transforms:
         """The inverse of ``columns``."""
         for name, column in columns.items():
             setattr(self, name, column)
+
+    def take_out(self, slots: Ints) -> dict[str, npt.NDArray[Any]]:
+        """What is known of some streams."""
+        return {name: column[slots] for name, column in self.columns().items()}
+
+    def put(self, slots: Ints, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        """The inverse of ``take_out``."""
+        for name, column in columns.items():
+            getattr(self, name)[slots] = column
 
     def apply(self, slots: Ints, value: Floats, k: int, step_s: float) -> Floats:
         """What the steps' values become [m]; NaN where there is no previous one. A falling counter has restarted."""

@@ -24,6 +24,7 @@ Bools = npt.NDArray[np.bool_]
 
 CHUNK = 8192  # streams at a time, and fewer than twice as many: each call costs some 100 µs beyond its streams
 BLOCKS = ("exact", "reals", "counts", "base", "now", "past", "hist", "edges", "week_row")
+_AXIS = {"exact": 1, "reals": 1, "counts": 1, "base": 1, "now": 1, "past": 2, "hist": 1, "edges": 1}  # the slots'
 
 
 @dataclass(slots=True)
@@ -217,6 +218,29 @@ class Columns:
             found[f"{name}_mean"] = table.mean[:, :n].copy()
             found[f"{name}_count"] = table.count[:, :n].copy()
         return found
+
+    def take_out(self, slots: I32) -> dict[str, npt.NDArray[Any]]:
+        """Copies of the columns of some streams, for ``put_in`` elsewhere."""
+        found = {name: getattr(self, name).take(slots, axis=_AXIS[name]) for name in _AXIS}
+        found |= {"day_mean": self.day.mean[:, slots], "day_count": self.day.count[:, slots]}
+        which, rows = self._with_weeks(slots.astype(np.intp))
+        return found | {"week": which, "week_mean": self.week.mean[:, rows], "week_count": self.week.count[:, rows]}
+
+    def put_in(self, slots: I32, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        """The inverse of ``take_out``; raises ValueError where the columns are those of another profile."""
+        which, known = columns["week"], {1 + self.profile.channels(week) for week in (False, True)}
+        if len(columns["base"]) not in known or len(columns["reals"]) != len(self.reals):
+            raise ValueError("the state holds evidence of another kind (`evidence: full` or `lean`)")
+        week = np.zeros(len(slots), bool)
+        week[which] = True
+        self.reset(slots, np.zeros(len(slots), np.int32), week)
+        for name, axis in _AXIS.items():
+            own, new = getattr(self, name), columns[name]
+            if own.shape[-2] == new.shape[-2] or name not in ("now", "past"):  # else tokens begin anew
+                own[(slice(0, len(new)), *[slice(None)] * (axis - 1), slots)] = new
+        self.day.mean[:, slots], self.day.count[:, slots] = columns["day_mean"], columns["day_count"]
+        rows = self.week_row[slots[which]] - 1
+        self.week.mean[:, rows], self.week.count[:, rows] = columns["week_mean"], columns["week_count"]
 
     def load(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         """Go on from what ``save`` gave; raises ValueError where it came from another profile."""

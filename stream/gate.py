@@ -22,6 +22,7 @@ Index = slice | npt.NDArray[np.intp]
 Policy = Literal["weight", "gate", "last", "oldest", "round_robin", "random"]
 Weigher = Callable[[F32], F32]  # [n, 16] -> [n]: the additive attention's logit
 
+Taken = dict[str, npt.NDArray[np.generic]]
 NEVER = -1.0  # the last score of a stream that was never looked at
 
 
@@ -141,6 +142,25 @@ class Gate:
     def recall(self, slot: int, last: float, looked: int) -> None:
         """What was known of a stream before a restart: its last score and the step of its last full look."""
         self._last[slot], self._latch[slot], self._looked[slot] = last, 0, looked
+
+    def take(self, slots: I32) -> tuple[Taken, Taken]:
+        """Of some streams, what depends on the readings alone, and what depends on who was looked at."""
+        readings: Taken = {"state": self._state[:, slots], "first": self._first[slots]}
+        return readings, {name: getattr(self, f"_{name}")[slots] for name in ("latch", "last", "looked")}
+
+    def put(self, slots: I32, readings: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        """Go on with these streams where the first part of ``take`` was taken; without it they begin anew."""
+        self.start(slots)
+        if readings:
+            self._state[:, slots] = readings["state"].astype(np.float32)
+            self._first[slots] = readings["first"].astype(np.float64)
+
+    def put_learned(self, slots: I32, learned: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        """The second part."""
+        if learned:
+            self._latch[slots] = learned["latch"].astype(np.float32)
+            self._last[slots] = learned["last"].astype(np.float32)
+            self._looked[slots] = learned["looked"].astype(np.int64)
 
     def columns(self) -> dict[str, npt.NDArray[np.generic]]:
         """What depends on the readings alone, for the checkpoint."""

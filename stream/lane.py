@@ -99,9 +99,9 @@ def joined(parts: Sequence[Held]) -> Held:
 class Lane:
     """``closed`` is the last step that is closed (None: none was), ``top`` the highest one with a reading.
 
-    ``arrived`` and ``backlog`` say of each open step (modulo their length, the room) when its last reading arrived
-    (0: it has none), and whether all of its readings had waited before heed could read. ``waiting`` are readings
-    that have no room yet, in pieces: each at least twice as long as the next, so that adding is cheap.
+    ``open`` says of each open step with a reading when its last one arrived, and whether all of them had waited before
+    heed could read. ``waiting`` are readings that have no room yet, in pieces: each at least twice as long as the
+    next, so that adding is cheap. ``apart``: after this step all of its streams take part (see Windows.put).
     """
 
     step: int
@@ -110,8 +110,8 @@ class Lane:
     closed: int | None = None
     top: int = 0
     waiting: list[Held] = field(default_factory=list)
-    arrived: Times = field(default_factory=lambda: np.zeros(0, np.int64))
-    backlog: Bools = field(default_factory=lambda: np.ones(0, bool))
+    open: dict[int, tuple[int, bool]] = field(default_factory=dict)
+    apart: int = NEVER
     steady: int = NEVER  # until this step is closed no stream has to go
 
     def end_of(self, k: int) -> int:
@@ -135,11 +135,7 @@ class Lane:
     @property
     def next_reading(self) -> int | None:
         """The first step with a reading that is not closed."""
-        room = self.arrived.size
-        if self.closed is not None:
-            for k in np.flatnonzero(self.arrived[np.arange(self.closed + 1, self.closed + 1 + room) % room]).tolist():
-                return self.closed + 1 + int(k)
-        return self.first_waiting
+        return min(self.open, default=self.first_waiting)
 
     def wait(self, new: Held) -> None:
         """Readings for steps that have no room yet."""
@@ -162,33 +158,37 @@ class Lane:
 
     def note(self, ready: Held) -> None:
         """Readings that get their room: when the last of each step arrived, and whether all had waited."""
-        row = ready.k % self.arrived.size
-        np.maximum.at(self.arrived, row, ready.arrived)
-        self.backlog[row[~ready.backlog]] = False
+        first = int(ready.k.min())
+        row = ready.k - first
+        arrived, fresh = np.zeros(int(row.max()) + 1, np.int64), np.zeros(int(row.max()) + 1, bool)
+        np.maximum.at(arrived, row, ready.arrived)
+        fresh[row[~ready.backlog]] = True
+        for k in np.flatnonzero(arrived).tolist():
+            self.meet(first + k, int(arrived[k]), not fresh[k])
+
+    def meet(self, k: int, arrived: int, waited: bool) -> None:
+        """Step ``k`` has readings, the last of which arrived then; whether all of these had waited."""
+        before, had_waited = self.open.get(k, (0, True))
+        self.open[k] = max(before, arrived), had_waited and waited
 
     def pass_step(self, k: int) -> tuple[int, bool]:
         """Close step ``k``: when its last reading arrived (0: it had none), whether all had waited."""
-        row = k % self.arrived.size
-        found = int(self.arrived[row]), bool(self.backlog[row])
-        self.closed, self.arrived[row], self.backlog[row] = k, 0, True
-        return found
+        self.closed = k
+        return self.open.pop(k, (0, True))
 
-    def widen(self, room: int) -> None:
-        """Room for more open steps."""
-        old, was, whether = self.arrived.size, self.arrived, self.backlog
-        self.arrived, self.backlog = np.zeros(room, np.int64), np.ones(room, bool)
-        if self.closed is not None:
-            for k in range(self.closed + 1, self.closed + old + 1):
-                self.arrived[k % room], self.backlog[k % room] = was[k % old], whether[k % old]
+    def go_back(self, k: int) -> None:
+        """Close the steps after ``k`` again, for streams that are not as far."""
+        assert self.closed is not None
+        self.apart, self.closed = max(self.apart, self.closed), k
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """For a checkpoint: what it is, its streams, its open steps and what waits."""
-        head = np.array([self.step, self.origin, self.closed is not None, self.closed or 0, self.top], np.int64)
+        head = [self.step, self.origin, self.closed is not None, self.closed or 0, self.top, self.apart]
+        steps = [[k, arrived, waited] for k, (arrived, waited) in self.open.items()]
         own: dict[str, npt.NDArray[Any]] = {
-            "head": head,
+            "head": np.array(head, np.int64),
             "slots": self.slots,
-            "arrived": self.arrived,
-            "backlog": self.backlog,
+            "open": np.array(steps, np.int64).reshape(-1, 3),
         }
         if not self.waiting:
             return own
@@ -198,7 +198,7 @@ class Lane:
 
 def lane_of(columns: Mapping[str, npt.NDArray[Any]]) -> Lane:
     """The lane that gave these ``columns``."""
-    step, origin, begun, closed, top = columns["head"].tolist()
+    step, origin, begun, closed, top, apart = columns["head"].tolist()
     held = [Held(*(columns[f"held.{f}"] for f in Held.__slots__))] if "held.k" in columns else []
-    rest = columns["slots"], closed if begun else None, top, held, columns["arrived"], columns["backlog"]
-    return Lane(step, origin, *rest)
+    steps = {k: (arrived, bool(waited)) for k, arrived, waited in columns["open"].tolist()}
+    return Lane(step, origin, columns["slots"], closed if begun else None, top, held, steps, apart)

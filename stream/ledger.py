@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,29 @@ class Ledger:
     def coverage(self) -> float:
         """Share of windows due that got a full or lite look; 1 while none was due."""
         return share_looked_at(self.total)
+
+    def take(self, slots: Ints) -> Counts:
+        """Counts of some streams [outcome, m]."""
+        self.grow(int(slots.max(initial=-1)) + 1)
+        return self.counts[:, slots]
+
+    def put(self, slots: Ints, counts: Counts) -> None:
+        """Streams that were counted by another process so far; the totals stay what was counted here."""
+        self.grow(int(slots.max(initial=-1)) + 1)
+        self.counts[:, slots] = counts
+
+    def wait(self, counts: Mapping[str, Counts]) -> None:
+        """Counts [outcome] of streams by name that may come again."""
+        self._waiting |= {name: own.copy() for name, own in counts.items()}
+
+    def waiting(self, name: str) -> Counts:
+        """Counts [outcome] of a stream that has not come again."""
+        return self._waiting.get(name, np.zeros(len(OUTCOMES), np.int64))
+
+    def wait_no_more(self, names: Sequence[str]) -> None:
+        """Another process goes on with these."""
+        for name in names:
+            self._waiting.pop(name, None)
 
     def snapshot(self, names: Sequence[str]) -> tuple[list[str], Counts, Counts]:
         """Names, counts [outcome, stream] and totals, for the store; ``names`` by slot, "" = free."""

@@ -42,6 +42,8 @@ LOG_NAMES: dict[str, str] = {
     "notification.abandoned": "A sink will never take some messages; they are kept in the state, table `dead`.",
     "sink.recovered": "A sink that had failed takes messages again.",
     "state.restored": "State was read; reading goes on from its positions.",
+    "state.adopted": "Partitions came to this process, with their state or new.",
+    "state.left": "Partitions went to another process, with their state.",
     "state.checkpointed": "Evidence and calibration were written.",
     "state.failed": "State can't be read or written.",
     "state.recovered": "State that could not be written is on disk again; the alerts that waited for it are sent.",

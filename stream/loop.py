@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from stream.turn import Told, Turn
 LOUD = ("guarantee.violated", "budget.overloaded", "model.failed")  # notes that are warnings
 MOST_SAID = 100  # alerts and incidents of one turn that get a log line each
 FOREVER = 1 << 62  # ns: further than any clock goes
+LONGEST = 2_000_000_000  # ns for which a storm may be told in portions, as no state is kept meanwhile
 Message = Mapping[str, object]
 
 
@@ -49,12 +51,16 @@ class Keeper(Protocol):
         """
         ...
 
+    def stage(self, now: int, messages: list[Message], notices: Sequence[Addressed] = ()) -> None:
+        """More is to be told before the state may be kept: these go into the commit that follows in a later turn."""
+        ...
+
 
 class Notifies(Protocol):
     """Who decides what people are told (stream/notify), or nobody."""
 
-    def step(self, messages: Sequence[Message], now: int) -> Noticed:
-        """Take in the alert messages of a turn; what is to be told now."""
+    def step(self, messages: Sequence[Message], now: int, more: bool = False) -> Noticed:
+        """Take in the alert messages of a turn; what is to be told now. ``more`` of what changed at once follow."""
         ...
 
 
@@ -71,6 +77,9 @@ class Loop:
 
     ``poll`` (ns) bounds how long one poll waits. ``hooks`` are called after each turn with the time (the page, the
     status line). ``tell`` makes a message of an alert change, ``notifier`` notifications of messages.
+
+    A turn tells at most ``most`` changes; the rest follow in order with the next turns, which don't wait. Meanwhile no
+    state is kept, so that it is never ahead of what was told (docs/decisions/021-a-storm-is-told-in-portions.md).
     """
 
     def __init__(
@@ -85,19 +94,35 @@ class Loop:
         recorder: Recorder | None = None,
         hooks: tuple[Callable[[int], None], ...] = (),
         notifier: Notifies | None = None,
+        most: int = FOREVER,
     ) -> None:
         self._monitor, self._source, self._clock, self._partitions = monitor, source, clock, partitions
         self._keeper, self._tell, self._poll, self._recorder, self._hooks = keeper, tell, poll, recorder, hooks
-        self._notifier = notifier
+        self._notifier, self._most = notifier, most
+        self._untold: deque[Told] = deque()
+        self._urgent = False  # something was told that is not kept yet
         self.progress = Progress()
         self._log = get()
         self.turns = 0
-        self.midway = False  # in a turn: what is known is neither that before it nor that after it
+        self._in_turn = False
+        self._held = False  # a turn has told all it may; what it told is not kept yet
+        self._held_since = 0  # ns
+
+    @property
+    def midway(self) -> bool:
+        """In a turn, or in the middle of telling a storm: what is known now must not be kept."""
+        return self._in_turn or self._held
 
     def run(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Until the end or an ordered stop."""
         while not self._source.done and not stopped():
             self.turn()
+        self.settle()
+
+    def settle(self) -> None:
+        """Tell all that is left to tell, before an end."""
+        if self._held:
+            self._hand_over((), self._clock.now(), FOREVER)
 
     def turn(self, until: int = FOREVER) -> Turn:
         """Poll once (waiting at most until ``until``, ns) and do all that follows from it."""
@@ -105,8 +130,10 @@ class Loop:
         wait = min(until, FOREVER if due is None else due)
         if self._poll < FOREVER:
             wait = min(wait, self._clock.now() + self._poll)
+        if self._held:
+            wait = self._clock.now()
         batch = self._source.poll(wait)
-        self.midway = True
+        self._in_turn = True
         now = self._clock.now()
         if self._recorder is not None:
             self._recorder.turn(now, batch)
@@ -118,7 +145,7 @@ class Loop:
         """What changed between two turns: said, told and committed at once."""
         self._say(turn)
         if turn.told:
-            self._hand_over(turn, now)
+            self._hand_over(turn.told, now, self._most)
 
     def _say(self, turn: Turn) -> None:
         """Into the log, each line with the time of the newest frame."""
@@ -142,18 +169,28 @@ class Loop:
         self.turns += 1
         self.progress.note(batch, self._partitions.names)
         self._say(turn)
-        self._hand_over(turn, now)
-        self.midway = False
+        self._hand_over(turn.told, now, FOREVER if self._source.done else self._most)
+        self._in_turn = False
         self._monitor.laps.lap("commit")
         for hook in self._hooks:
             hook(now)
         self._monitor.laps.lap("outputs")
 
-    def _hand_over(self, turn: Turn, now: int) -> None:
-        """Messages to whoever is told, with the state that they tell of."""
-        messages = [self._tell(told) for told in turn.told]
+    def _hand_over(self, told: Iterable[Told], now: int, most: int) -> None:
+        """Messages to whoever is told; once nothing is left to tell, with the state that they tell of."""
+        if not self._held:
+            self._held_since = now
+        if now - self._held_since >= LONGEST:  # changes come faster than they can be told: they have to wait for it
+            most = FOREVER
+        self._untold.extend(told)
+        messages = [self._tell(self._untold.popleft()) for _ in range(min(most, len(self._untold)))]
         self._monitor.laps.lap("tell")
-        noticed = Noticed() if self._notifier is None else self._notifier.step(messages, now)
+        self._held = bool(self._untold) or len(messages) >= most  # a commit after so much would be a long turn
+        noticed = Noticed() if self._notifier is None else self._notifier.step(messages, now, self._held)
         self._monitor.laps.lap("notify")
-        urgent = bool(turn.told) or noticed.urgent
+        urgent = self._urgent = self._urgent or bool(messages) or noticed.urgent
+        if self._held:
+            self._keeper.stage(now, messages, noticed.send)
+            return
+        self._urgent = False
         self._keeper.commit(now, messages, self.progress, urgent, noticed.send)

@@ -13,8 +13,10 @@ import numpy.typing as npt
 from connectors.batch import Batch, Ints, Times
 from connectors.clock import Laps
 from models.contract import F32, ModelError
+from stream.awaited import Awaited
 from stream.budget import Budget
 from stream.gate import Gate
+from stream.judged import Judged
 from stream.lag import Lags
 from stream.lane import Tick
 from stream.latest import Latest
@@ -48,7 +50,7 @@ class Monitor:
         self.parts, self.latency, self._every = parts, latency, every
         self.owed = Owed(parts.alerts, parts.incidents)
         self.laps, self.lags, self.catching_up = Laps(), Lags(), Lags()
-        self.judged: dict[tuple[int, int], int] = {}  # lane to the last step that was judged
+        self.judged = Judged()
         self.since = np.zeros(0, np.int64)  # event time from which a stream counts as unseen, 0 = never due
         self.violations = 0
         self.longest_unseen = 0  # ns
@@ -73,7 +75,7 @@ class Monitor:
         self.behind = False  # the last tick held readings that had waited before heed could read
         self.observers: list[Callable[[Verdicts], None]] = []
         self.latest = Latest()
-        self._expected: dict[str, tuple[int, float, int]] = {}  # what was learned of streams before a restart
+        self.awaited = Awaited()
 
     def step(self, batch: Batch, now: int) -> Turn:
         """Take in one poll at ``now`` (ns) and judge the frames that event time has closed."""
@@ -113,7 +115,7 @@ class Monitor:
             self.groups_seen |= {self.parts.table.groups[slot] for slot in new}
             self.grow()
             self.since[new] = 0
-            for slot in new if self._expected else ():
+            for slot in new if self.awaited else ():
                 self.meet(slot)
 
     def resume(self) -> None:
@@ -133,13 +135,17 @@ class Monitor:
         self.since = np.append(self.since, np.zeros(max(0, size - self.since.size), np.int64))
         self.latest.grow(size)
 
-    def expect(self, learned: dict[str, tuple[int, float, int]]) -> None:
-        """After a restart: what was known of each stream by name (unseen since, last score, step of last look)."""
-        self._expected = learned
+    def adopt(self, slots: Ints, now: int) -> None:
+        """Streams that come from another process at ``now`` (ns): what was due before could not be on time here."""
+        self.grow()
+        table = self.parts.table
+        self.streams_seen += slots.size
+        self.groups_seen |= {table.groups[slot] for slot in slots.tolist()}
+        self._up = now
 
     def meet(self, slot: int) -> None:
         """A stream of before the restart is there again."""
-        known = self._expected.pop(self.parts.table.names[slot], None)
+        known = self.awaited.take(self.parts.table.names[slot])
         if known is not None:
             self.since[slot] = known[0]
             if self.parts.gate is not None:
@@ -167,19 +173,19 @@ class Monitor:
         self.first_tick = self.first_tick or tick.start
         self.last_tick = max(self.last_tick, tick.end)
         self.laps.lap("windows")
-        muted = tick.start < self.judge_from or tick.k <= self.judged.get(tick.lane, tick.k - 1)
-        judged = tick.k % self._every == 0 and not muted
-        if judged:
-            self.judged[tick.lane] = tick.k
-        tick = self._open(tick, judged)
+        muted = self._muted(tick)
+        tick, muted = self._open(tick, muted)
         if tick.slots.size == 0:
             return
         evidence = self._sense(tick, turn, muted)
-        if not judged:
-            if muted and tick.k % self._every == 0 and self.parts.alerts.looks_back:
-                parts = self.parts
-                parts.alerts.remember(of_readings(tick, parts.windows, parts.sentinel, self._every))
+        if tick.k % self._every:
             return
+        if muted.any():
+            self._remember(tick.only(muted))
+            if muted.all():
+                return
+            evidence = evidence and evidence.only(~muted[tick.present])
+            tick = tick.only(~muted)
         self.behind = tick.backlog
         verdicts = nothing_said(tick)
         ready = self._sort_out(verdicts, evidence)
@@ -193,21 +199,36 @@ class Monitor:
         self.latest.keep(verdicts)
         self.laps.lap("outputs")
 
-    def _open(self, tick: Tick, judged: bool) -> Tick:
+    def _muted(self, tick: Tick) -> Bools:
+        """Which streams [m] are only learned from: they were judged at this step before, or it is history."""
+        if tick.start < self.judge_from:
+            return np.ones(tick.slots.size, bool)
+        partition = self.parts.windows.partition[tick.slots]
+        again = self.judged.again(tick.lane, tick.k, partition)
+        if tick.k % self._every == 0:
+            self.judged.note(tick.lane, tick.k, partition)
+        return again
+
+    def _remember(self, tick: Tick) -> None:
+        parts = self.parts
+        if parts.alerts.looks_back:
+            parts.alerts.remember(of_readings(tick, parts.windows, parts.sentinel, self._every))
+
+    def _open(self, tick: Tick, muted: Bools) -> tuple[Tick, Bools]:
         """Without the streams that are closed at this time: they are neither learned from nor judged.
 
         That time does not count towards how long they go unseen.
         """
         closed = self.parts.registry.closed(tick.slots, tick.start)
         if not closed.any():
-            return tick
-        slots = tick.slots[closed]
-        since = self.since[slots]
-        if judged:
+            return tick, muted
+        if tick.k % self._every == 0:
+            slots = tick.slots[closed & ~muted]
+            since = self.since[slots]
             self.since[slots] = np.where(since > 0, np.minimum(since + tick.step * self._every, tick.start), 0)
-        return tick.only(~closed)
+        return tick.only(~closed), muted[~closed]
 
-    def _sense(self, tick: Tick, turn: Turn, muted: bool) -> Evidence | None:
+    def _sense(self, tick: Tick, turn: Turn, muted: Bools) -> Evidence | None:
         """The sentinel and the gate look at every stream, every step; never shed. None: no stream has a reading.
 
         Without a model there is nobody to admit, and no gate.
@@ -223,9 +244,10 @@ class Monitor:
         if parts.gate is not None:
             parts.gate.look(here, value, parts.groups.of[here], len(parts.groups))
             self.laps.lap("gate")
-        if evidence is not None and evidence.accepted.any() and not muted:
-            self.accepted += int(np.count_nonzero(evidence.accepted))
-            names = [parts.table.names[slot] for slot in here[evidence.accepted][:10].tolist()]
+        accepted = here[:0] if evidence is None else here[evidence.accepted & ~muted[tick.present]]
+        if accepted.size:
+            self.accepted += accepted.size
+            names = [parts.table.names[slot] for slot in accepted[:10].tolist()]
             turn.notes.append(("baseline.accepted", {"streams": names, "ts": tick.start}))
         return evidence
 
@@ -396,19 +418,24 @@ class Monitor:
         coverage = verdicts.coverage(parts.groups.of[tick.slots], len(parts.groups))
         changes = parts.alerts.update(of_verdicts(verdicts, coverage, parts.windows, parts.sentinel, self._every))
         of_streams = [change for change in changes if change.slot >= 0]
-        turn.told += [self._tell(change, verdicts, coverage) for change in of_streams]
+        turn.told += self._tell(of_streams, verdicts, coverage)
         turn.incidents += parts.incidents.gather(of_streams, tick.end)
         own = [change for change in changes if change.slot < 0]
         own += self._self.look(tick.start, self._breached, self.unseen)
         turn.told += [Told.alone(change) for change in own]
         self.laps.lap("rules")
 
-    def _tell(self, change: Change, verdicts: Verdicts, coverage: F32) -> Told:
-        slots = verdicts.tick.slots
-        row = int(np.searchsorted(slots, change.slot))
-        mates = self.parts.groups.of[slots] == self.parts.groups.of[change.slot]
-        shed = int(np.count_nonzero(verdicts.outcome[mates] == SHED))
-        return Told(change, verdicts, row, float(coverage[row]), shed)
+    def _tell(self, changes: list[Change], verdicts: Verdicts, coverage: F32) -> list[Told]:
+        """Each change with what is known now; it may be told some turns later."""
+        if not changes:
+            return []
+        slots, groups = verdicts.tick.slots, self.parts.groups
+        rows = np.searchsorted(slots, [change.slot for change in changes])
+        panel = groups.of[slots]
+        shed = np.bincount(panel[verdicts.outcome == SHED], minlength=len(groups))[panel[rows]]
+        names = list(self.parts.table.names) if verdicts.explained else ()
+        known = zip(changes, rows.tolist(), coverage[rows].tolist(), shed.tolist(), strict=True)
+        return [Told(change, verdicts, row, share, n, names) for change, row, share, n in known]
 
     # -- what it says of itself
 

@@ -138,6 +138,23 @@ class Registry:
         """What a checkpoint keeps beside the columns."""
         return {"raster": {group: list(raster) for group, raster in self._raster.items()}}
 
+    def adopt(self, slots: Ints, rasters: Sequence[tuple[int, int]]) -> None:
+        """Streams that come with all that is known of them, in the order of their places in their groups.
+
+        ``rasters``: step and origin of each stream's group. Their columns are put into each part by the caller.
+        """
+        self._grow(int(slots.max(initial=-1)) + 1)
+        for slot, raster in zip(slots.tolist(), rasters, strict=True):
+            self._resolve(slot)
+            group = self._table.groups[slot]
+            self._groups.assign(slot, group)
+            self._raster.setdefault(group, raster)
+            self.blind[slot] = blind_kept(self.settings[slot].blind or self._blind, self._every, raster[0])
+
+    def raster(self, group: str) -> tuple[int, int]:
+        """The step and origin on which a group is looked at, ns."""
+        return self._raster[group]
+
     def restore(self, state: dict[str, Any]) -> None:
         """After the table, the groups and all columns were restored: settle what is configured again."""
         self._raster = {group: (raster[0], raster[1]) for group, raster in state["raster"].items()}

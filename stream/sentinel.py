@@ -63,6 +63,10 @@ class Evidence:
     flat: F32  # run of equal values over the longest one before
     silent: F32  # 0: these streams have a reading
 
+    def only(self, rows: Bools) -> Evidence:
+        """The same of some of its streams."""
+        return Evidence(*(getattr(self, name)[rows] for name in self.__slots__))
+
 
 class Sentinel:
     """Scores each reading against its own stream's past, in O(1), before learning from it.
@@ -92,6 +96,15 @@ class Sentinel:
     def restore(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         """Go on exactly where ``columns`` was taken; raises ValueError where it came from another profile."""
         self._columns.load(columns)
+
+    def take_out(self, slots: I32) -> dict[str, npt.NDArray[Any]]:
+        """Copies of the columns of some streams, for ``put_in`` elsewhere."""
+        return self._columns.take_out(slots)
+
+    def put_in(self, slots: I32, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Go on with these streams where ``take_out`` was called; raises ValueError for those of another profile."""
+        self._columns.grow(int(slots.max(initial=-1)) + 1)
+        self._columns.put_in(slots, columns)
 
     def grow(self, n: int) -> None:
         """Have columns for slots < n."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from connectors.batch import PartitionTable
 from connectors.handover import Handover
 from connectors.outbox import Outbox
-from connectors.shelf import Letter
+from connectors.shelf import Letter, written
 from connectors.source import Source
 from connectors.store import Array, Commit, Store, StoreError
 from stream.gate import NEVER, Gate
@@ -22,6 +22,8 @@ from stream.monitor import Monitor
 from stream.notify.notifier import Addressed, Notifier, Row
 from stream.rules.message import message
 from stream.settings import RECEIVER
+
+MOST_REMOVED = 1000  # delivered messages that one commit takes out of the outbox, unless many more wait for it
 
 
 def _addressed(outbox: Outbox, messages: Sequence[Message], notices: Sequence[Addressed]) -> list[Addressed]:
@@ -40,6 +42,10 @@ class Passing:
         self, now: int, messages: list[Message], progress: Progress, urgent: bool, notices: Sequence[Addressed] = ()
     ) -> None:
         """Send at once."""
+        self.stage(now, messages, notices)
+
+    def stage(self, now: int, messages: list[Message], notices: Sequence[Addressed] = ()) -> None:
+        """There is nothing to wait for."""
         for sink, said in _addressed(self._outbox, messages, notices):
             self._outbox.put([Letter(self._count, sink, said, now)])
             self._count += 1
@@ -52,6 +58,9 @@ class Passing:
 
     def attach(self, source: Source) -> None:
         """Nobody is told of anything."""
+
+    def readdress(self) -> None:
+        """Nothing waits for anybody."""
 
     def close(self, now: int, progress: Progress, whole: bool = True) -> None:
         """Deliver what is under way."""
@@ -84,21 +93,28 @@ class Durable:
         self._starts: dict[str, int] = {}
         self._notifier, self._rows = notifier, dict[Row, Any]()
         self._unsent: list[Addressed] = []
+        self._staged = 0  # how many of these are in the open transaction, with all rows but the fresh ones
+        self._fresh = dict[Row, Any]()
+        self._alerts: list[dict[str, Any]] | None = None  # as the store has them
+        self._written: list[dict[str, Any]] | None = None  # as it has them once the commit under way is through
         self._sent: list[int] = []
         self._dead: list[tuple[int, str]] = []
-        self._failing = False
+        self._failing = self._astray = False
         self._log = get()
 
     def commit(
         self, now: int, messages: list[Message], progress: Progress, urgent: bool, notices: Sequence[Addressed] = ()
     ) -> None:
         """Alert state, who was told what, ledger, what the gate learned, outbox and positions, in one transaction."""
-        self._unsent += _addressed(self._outbox, messages, notices)
-        self._hand_over()
+        self._unsent += self._addressed(messages, notices)
+        if not self._staged:  # what is staged could be read, and is not durable
+            self._reading(self._handover.look)
         new = {name: offset for name, offset in progress.starts.items() if name not in self._starts}
         if not (urgent or new or now - self._committed >= self._commit_every):
             return
         self._committed = now
+        if not self._shared(now, progress):
+            return  # nothing is kept here alone that others have to know
         if not self._write(self._small(now, progress.positions, new)):
             return  # nor a checkpoint: it must not be ahead of what is committed
         self._starts |= new
@@ -108,31 +124,74 @@ class Durable:
         if now - self._checkpointed >= self._checkpoint_every:
             self.checkpoint(now, progress.positions)
 
+    def _addressed(self, messages: Sequence[Message], notices: Sequence[Addressed]) -> list[Addressed]:
+        return _addressed(self._outbox, messages, notices)
+
+    def _shared(self, now: int, progress: Progress) -> bool:
+        """Keep it where other processes can read it, if they should; false where it has to be tried again."""
+        return True
+
+    def stage(self, now: int, messages: list[Message], notices: Sequence[Addressed] = ()) -> None:
+        """Written, but not durable before the commit that follows; nothing of it is sent before that."""
+        self._unsent += self._addressed(messages, notices)
+        self._take_rows()
+        send = self._unsent[self._staged :]
+        if self._failing or not send:
+            return
+        try:
+            self._store.stage(Commit(send=send, full=self._handover.full(send), time=now, rows=self._fresh))
+            self._staged, self._fresh = len(self._unsent), {}
+        except StoreError as error:
+            self._failed(error)
+
+    def _take_rows(self) -> None:
+        """What the notifier keeps and has changed."""
+        rows = {} if self._notifier is None else self._notifier.take_rows()
+        self._rows |= rows
+        self._fresh |= rows
+
     def _small(self, now: int, positions: Mapping[str, int], new: Mapping[str, int]) -> Commit:
         parts, ledger = self._monitor.parts, self._monitor.parts.ledger
         names, counts, total = ledger.snapshot(parts.table.names)
         self._take_done()
-        state = {
-            "alerts": parts.alerts.snapshot(),
+        alerts = parts.alerts.snapshot()
+        state: dict[str, Any] = {
             "incidents": parts.incidents.snapshot(),
             "ledger": names,
-            "judged": [[*lane, k] for lane, k in self._monitor.judged.items()],
+            "judged": self._monitor.judged.state(self._partitions.names),
             "streams": parts.table.names,
             "counters": self._monitor.counters(),
             "budget": None if parts.looks is None else parts.looks.budget.state(),
         }
+        if alerts != self._alerts:  # while a storm lasts, writing them out would be most of each commit
+            state["alerts"] = written(alerts)
+        self._written = alerts
         columns: dict[str, Array] = {"ledger.counts": counts, "ledger.total": total, "since": self._monitor.since}
         if parts.gate is not None:
             columns |= {f"gate.{name}": column for name, column in parts.gate.learned().items()}
-        self._rows |= {} if self._notifier is None else self._notifier.take_rows()
-        send, full = list(self._unsent), self._handover.full(self._unsent)
-        done = list(self._sent), list(self._dead)
-        return Commit(dict(positions), dict(new), state, columns, send, *done, full, now, dict(self._rows))
+        self._take_rows()
+        send = self._unsent[self._staged :]
+        done = self._sent[: max(MOST_REMOVED, len(self._sent) // 4)], list(self._dead)
+        full = self._handover.full(send)
+        return Commit(dict(positions), dict(new), state, columns, send, *done, full, now, dict(self._fresh))
 
     def _take_done(self) -> None:
         """What the sinks took, and what was given up."""
         self._sent += self._outbox.take_sent()
         self._note_dead(self._outbox.take_dead())
+        if self._astray and not self._outbox.parting:
+            self._give_up_strays()
+
+    def _give_up_strays(self) -> None:
+        """What waits on disk for sinks that are gone, once their last tries have ended."""
+        done = {*self._sent, *(number for number, _ in self._dead)}
+        try:
+            self._note_dead([each for each in self._handover.orphans() if each[0] not in done])
+        except StoreError as error:
+            self._log.error("state.failed", error=str(error))
+            return
+        known = set(self._outbox.sinks)
+        self._astray = any(sink not in known for sink, _ in self._unsent)  # which will be on disk then
 
     def _note_dead(self, dead: Sequence[tuple[int, str, str]]) -> None:
         _tell_dead(dead)
@@ -142,22 +201,30 @@ class Durable:
         try:
             self._store.commit(what)
         except StoreError as error:
-            if not self._failing:
-                self._log.error("state.failed", error=str(error))
-            self._failing = True
+            self._failed(error)
             return False
         if self._failing:
             self._log.info("state.recovered", waited=len(self._unsent))
         self._failing = False
-        self._sent, self._dead, self._unsent, self._rows = [], [], [], {}
-        self._hand_over([sink for sink, _ in what.send])
+        sinks = [sink for sink, _ in self._unsent]
+        self._sent, self._dead, self._unsent = self._sent[len(what.sent) :], [], []
+        self._staged, self._rows, self._fresh = 0, {}, {}
+        self._alerts = self._written
+        self._reading((lambda: self._handover.after(sinks)) if sinks else self._handover.look)
         return True
 
-    def _hand_over(self, sinks: Sequence[str] = ()) -> None:
+    def _failed(self, error: StoreError) -> None:
+        """Nothing of what was to be written is; the next commit has all of it."""
+        self._store.drop()
+        self._staged, self._fresh = 0, dict(self._rows)
+        if not self._failing:
+            self._log.error("state.failed", error=str(error))
+        self._failing = True
+
+    def _reading(self, hand_over: Callable[[], None]) -> None:
         """What is durable to the outbox; where that can't be read now, it is with the next commit."""
         try:
-            self._handover.after(sinks)
-            self._handover.look()
+            hand_over()
         except StoreError as error:
             self._log.error("state.failed", error=str(error))
 
@@ -197,10 +264,21 @@ class Durable:
             self.commit(now, [], progress, urgent=True)
             if not self._failing:
                 self.checkpoint(now, progress.positions)
+        else:
+            self._store.drop()
+            self._unsent, self._staged = [], 0
         self._outbox.close()
         self._take_done()
-        self._write(Commit(sent=self._sent, dead=self._dead, time=now))
+        self._write(Commit(sent=list(self._sent), dead=list(self._dead), time=now))
         self._store.close()
+
+    def readdress(self) -> None:
+        """The outbox has other sinks now; what waits for those that are gone is given up with the next commits."""
+        self._astray = True
+        try:
+            self._handover.readdress()
+        except StoreError as error:
+            self._log.error("state.failed", error=str(error))
 
     def attach(self, source: Source) -> None:
         """The source that is told what has become durable."""
@@ -219,9 +297,8 @@ class Durable:
             positions = starts | self._restore_large()
         with _readable(folder):
             self._restore_small()
-            self._restore_notifier()
-            self._note_dead(self._handover.orphans())
-            self._handover.after(self._outbox.sinks)
+            self._restore_notifier([message(change) for change in self._monitor.firing()])
+            self._restore_outbox()
         if positions:
             self._log.info("state.restored", positions=positions, streams=len(self._monitor.parts.table.slot_of))
         return positions
@@ -233,12 +310,11 @@ class Durable:
             return
         columns = self._store.columns("")
         parts.ledger.restore(self._store.part("ledger"), columns["ledger.counts"], columns["ledger.total"])
-        monitor.judged = {(step, origin): k for step, origin, k in judged}
+        last = monitor.judged.restore(judged, {name: self._partitions.number(name) for *_, name, _ in judged})
         monitor.restore_counters(self._store.part("counters"))
-        monitor.expect(_by_name(self._store.part("streams"), columns))
+        monitor.awaited.expect(_by_name(self._store.part("streams"), columns))
         orphans = parts.alerts.restore(self._store.part("alerts"))
         parts.incidents.restore(self._store.part("incidents"))
-        last = max((k * step + origin for step, origin, k in judged), default=0)
         monitor.owed.add(parts.alerts.orphaned(orphans, last))
         for slot, name in enumerate(parts.table.names):
             if name:
@@ -247,10 +323,24 @@ class Durable:
         if parts.looks is not None and self._store.part("budget"):
             parts.looks.budget.restore(self._store.part("budget"))
 
-    def _restore_notifier(self) -> None:
+    def _restore_notifier(self, firing: Sequence[Message]) -> None:
         if self._notifier is not None:
-            firing = [message(change) for change in self._monitor.firing()]
             self._notifier.restore(self._store.rows(), firing)
+
+    def _restore_outbox(self) -> None:
+        self._note_dead(self._handover.orphans())
+        self._handover.after(self._outbox.sinks)
+
+    def _restore_own(self) -> None:
+        """What concerns this process alone, without any stream: counters, silences, the outbox."""
+        with _readable(self._store.folder):
+            if counters := self._store.part("counters"):
+                self._monitor.restore_counters(counters)
+            rows = self._store.rows()
+            if self._notifier is not None:
+                self._notifier.restore({row: kept for row, kept in rows.items() if row[0] == "silence"}, ())
+            self._rows = self._fresh = {row: None for row in rows if row[0] != "silence"}
+            self._restore_outbox()
 
     def _restore_large(self) -> dict[str, int]:
         found = self._store.read_checkpoint()

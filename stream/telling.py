@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,10 +40,11 @@ def _explaining(told: Told, table: StreamTable) -> list[dict[str, Any]]:
         return []
     slots, shares = verdicts.explained[told.change.slot]
     others = [(s, w) for s, w in zip(slots.tolist(), shares.tolist(), strict=True) if s != told.change.slot]
-    return [_row(told, table, slot, share) for slot, share in others]
+    names = told.names or table.names
+    return [_row(told, names, slot, share) for slot, share in others]
 
 
-def _row(told: Told, table: StreamTable, slot: int, share: float) -> dict[str, Any]:
+def _row(told: Told, names: Sequence[str], slot: int, share: float) -> dict[str, Any]:
     verdicts = told.verdicts
     assert verdicts is not None
     columns = {"value": verdicts.tick.value}
@@ -53,7 +54,7 @@ def _row(told: Told, table: StreamTable, slot: int, share: float) -> dict[str, A
     value, expected = numbers["value"], numbers["expected"]
     known = value is not None and expected is not None and value != expected
     direction = ("above" if value > expected else "below") if known else None  # type: ignore[operator]
-    return {"stream": table.names[slot], "share": round(share, 4), "direction": direction, **numbers}
+    return {"stream": names[slot], "share": round(share, 4), "direction": direction, **numbers}
 
 
 def _plain(number: float) -> float | None:

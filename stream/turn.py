@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ class Told:
     row: int
     coverage: float
     shed: int
+    names: Sequence[str] = ()  # of all slots when it came; () = as they are when it is told
 
     @classmethod
     def alone(cls, change: Change) -> Told:

@@ -14,7 +14,8 @@ class Watermarks:
     """Per-partition columns. The idea is bytewax's: highest event time - lateness + time since that reading came.
 
     Time is added only to a partition that is read to its end; while it is behind, its own readings move it. A
-    partition that brings nothing for ``idle`` ns, or was read to its end without any record, holds nobody back.
+    partition that brings nothing for ``idle`` ns, or was read to its end without any record, holds nobody back; one of
+    which the source says that it has more and is held up does, however long.
     Unlike bytewax's, the time added is that of the newest reading, not the most that any reading ever gave: so a clock
     that was ahead once, or a producer that grew slower, does not make readings late for ever.
     """
@@ -52,13 +53,15 @@ class Watermarks:
         return before - self.lateness, again
 
     def _note(self, batch: Batch, present: list[int], now: int) -> None:
-        named = [*batch.positions, *batch.at_end, *batch.ended, *present]
+        named = [*batch.positions, *batch.at_end, *batch.ended, *batch.held, *present]
         self._grow(max(named, default=-1) + 1)
         first = [partition for partition in named if not self._known[partition]]
         self._heard[first] = np.maximum(self._heard[first], now)
         self._known[first] = True
         self._at_end[:] = False
         self._at_end[list(batch.at_end)] = True
+        held = list(batch.held)
+        self._heard[held] = np.maximum(self._heard[held], now)
 
     def _grow(self, n: int) -> None:
         more = n - self._high.size
@@ -130,6 +133,34 @@ class Watermarks:
         self._grow(max(partitions, default=-1) + 1)
         self._known[list(partitions)] = False
         return not self._known.any()
+
+    def take(self, partition: int) -> Times:
+        """What ``put`` needs of one partition [4]: highest event time, its arrival, highest offset, and ``now``."""
+        self._grow(partition + 1)
+        own = self._high[partition], self._high_at[partition], self._offset[partition]
+        return np.array([*own, self.now], np.int64)
+
+    def put(self, partition: int, taken: Times, now: int) -> None:
+        """A partition that another process has read so far. Where time is further here, it goes back."""
+        self._grow(partition + 1)
+        self._high[partition], self._high_at[partition], self._offset[partition] = taken[:3].tolist()
+        self.meet(partition, now)
+        self.go_back(int(taken[3]))
+
+    def meet(self, partition: int, now: int) -> None:
+        """A partition that is about to be read, and holds the others back until then."""
+        self._grow(partition + 1)
+        self._known[partition], self._heard[partition] = True, now
+
+    def go_back(self, time: int) -> None:
+        """Event time begins again at ``time`` (ns), for streams that have not come as far as others."""
+        self.now = min(self.now, time)
+
+    def leave(self, partition: int) -> None:
+        """Another process reads it from now on."""
+        self._grow(partition + 1)
+        self._known[partition] = False
+        self._high[partition], self._offset[partition] = NEVER, -1
 
     def columns(self) -> dict[str, npt.NDArray[np.int64]]:
         """What a checkpoint keeps, by partition number: highest event time, its arrival, highest offset.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,11 @@ import numpy.typing as npt
 from connectors.batch import Batch, Floats, Ints, Times
 from connectors.store import StoreError
 from models.contract import F32
-from stream.aggregate import OpenSteps, Transforms
-from stream.lane import At, Bools, Held, Lane, Tick, joined, lane_of, place_of
-from stream.watermark import NEVER, Watermarks, distinct
+from stream.lane import At, Bools, Held, Lane, Tick, joined, place_of
+from stream.watermark import NEVER, distinct
+from stream.window_state import MOVED, PER_SLOT, WindowState, part_of, prefixed
 
 HUGE = 3e38  # the ring is float32: differences are cut to what it holds
-MOST_OPEN = 32  # steps; a finer raster lets its readings wait
-COUNTS = ("readings", "late", "future", "duplicate", "missing", "not_finite", "refused")
-_PER_SLOT: Mapping[str, Any] = {
-    "offset": 0.0, "lane": -1, "_step": 1, "_origin": 0, "last": NEVER, "_newest": NEVER, "_since": NEVER,
-    "_partition": -1, "_ending": False, "valid": 0, "steps": 0, "rate": 0.0,
-}  # fmt: skip
-_KEPT = (*_PER_SLOT, "_ring", "_missing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +33,7 @@ class NewStreams:
     missing: Floats
 
 
-class Windows:
+class Windows(WindowState):
     """Per-stream columns over slots; a ring holds the last ``size`` steps, about the stream's own first value.
 
     The streams of a tick all stand at the same place of their rings, so their windows are two slices. Open steps live
@@ -48,47 +41,7 @@ class Windows:
     may bring nothing before it is let go (never less than one window).
     """
 
-    def __init__(self, size: int, lateness: int, future: int, idle: int, ttl: int) -> None:
-        self.size, self.lateness, self._future, self._ttl = size, lateness, future, ttl
-        self.marks = Watermarks(lateness, idle)
-        self.lanes: list[Lane] = []
-        self._number: dict[tuple[int, int], int] = {}  # step and origin of a lane to its number
-        self._room = 3
-        self._open = OpenSteps(self._room)
-        self._transforms = Transforms()
-        self._ring: F32 = np.zeros((0, size), np.float32)
-        self._missing: Floats = np.zeros((0, 0))
-        self.offset = np.zeros(0)
-        self.lane = np.zeros(0, np.int32)  # per slot: number of its lane, -1 = none
-        self._step = np.zeros(0, np.int64)
-        self._origin = np.zeros(0, np.int64)
-        self.last = np.zeros(0, np.int64)  # last step with a reading, of those that are closed
-        self._newest = np.zeros(0, np.int64)  # the same, open steps and readings that wait included
-        self._since = np.zeros(0, np.int64)  # watermark from which the stream waits for its first reading
-        self._partition = np.zeros(0, np.int32)
-        self._ending = np.zeros(0, bool)  # its partition has ended: it is drained, then it leaves
-        self.valid = np.zeros(0, np.int32)  # steps with a reading among the last ``size``
-        self.steps = np.zeros(0, np.uint32)  # steps with a reading so far
-        self.rate = np.zeros(0, np.float32)  # readings per second
-        self.counts: dict[str, int] = dict.fromkeys(COUNTS, 0)
-        self._behind_until = NEVER  # clock's time at which readings that had waited were last taken in
-        self.grow(1)
-
     # -- streams come and go
-
-    def grow(self, n: int) -> None:
-        """Columns for ``n`` slots, given in powers of two."""
-        have = self.lane.size
-        if n <= have:
-            return
-        more = max(n, 2 * have, 64) - have
-        for name, fill in _PER_SLOT.items():
-            old = getattr(self, name)
-            setattr(self, name, np.append(old, np.full(more, fill, old.dtype)))
-        self._ring = np.vstack([self._ring, np.full((more, self.size), np.nan, np.float32)])
-        self._missing = np.vstack([self._missing, np.full((more, self._missing.shape[1]), np.nan)])
-        self._open.grow(have + more, self._room)
-        self._transforms.grow(have + more)
 
     def start(self, new: NewStreams) -> None:
         """Streams that are new, or that begin anew (on another raster, or after a silence longer than ``ttl``)."""
@@ -112,8 +65,8 @@ class Windows:
             if number >= 0:
                 lane = self.lanes[number]
                 lane.slots = np.setdiff1d(lane.slots, slots).astype(np.int32)
-        for name in ("lane", "last", "_since", "valid", "steps", "rate"):
-            getattr(self, name)[slots] = _PER_SLOT[name]
+        for name in ("lane", "last", "_since", "_after", "valid", "steps", "rate"):
+            getattr(self, name)[slots] = PER_SLOT[name]
         self._ring[slots] = np.nan
 
     def _move(self, slots: Ints, numbers: Sequence[int]) -> None:
@@ -135,30 +88,6 @@ class Windows:
         self._missing[new.slots] = np.nan
         self._missing[new.slots, : new.missing.shape[1]] = new.missing
 
-    def _join(self, slots: Ints, number: int) -> None:
-        lane = self.lanes[number]
-        lane.steady = NEVER
-        lane.slots = np.union1d(lane.slots, slots).astype(np.int32)
-        self.lane[slots] = number
-
-    def _lane_number(self, step: int, origin: int) -> int:
-        if (step, origin) not in self._number:
-            self._number[step, origin] = len(self.lanes)
-            self.lanes.append(Lane(step, origin))
-            self._make_room(min(-(-self.lateness // step) + 2, MOST_OPEN))
-        return self._number[step, origin]
-
-    def _make_room(self, room: int) -> None:
-        """A finer raster needs more open steps; what is open moves to its new place."""
-        wide = max(room, self._room)
-        if wide > self._room:
-            before = self._open
-            self._open = before.widened(wide, [(lane.slots, lane.closed) for lane in self.lanes])
-            self._room = wide
-        for lane in self.lanes:
-            if lane.arrived.size < wide:
-                lane.widen(wide)
-
     def release(self, slots: Ints) -> None:
         """Streams that left, with all that they had."""
         for number in distinct(self.lane[slots]):
@@ -166,7 +95,7 @@ class Windows:
                 self.lanes[number].take_out(slots)
         self._clear(slots)
         self._open.clear(slots)
-        self._newest[slots], self._partition[slots], self._ending[slots] = NEVER, -1, False
+        self._newest[slots], self.partition[slots], self._ending[slots] = NEVER, -1, False
 
     # -- readings come in
 
@@ -177,6 +106,8 @@ class Windows:
         if len(batch) == 0:
             return
         self.counts["readings"] += len(batch)
+        if self._begins:
+            self._go_back(batch)
         slot = np.maximum(batch.stream, 0)
         start, step = self._rasters(slot)
         k = (batch.ts - start) // step
@@ -204,6 +135,29 @@ class Windows:
             return self.lanes[0].origin, self.lanes[0].step
         return self._origin[slot], self._step[slot]
 
+    def _go_back(self, batch: Batch) -> None:
+        """The first readings of partitions that may be far behind: lanes go back to them."""
+        for partition in self._begins.intersection(distinct(batch.partition)):
+            self._begins.discard(partition)
+            new = self.partition < 0
+            self._go_back_to(np.flatnonzero(new).astype(np.int32), batch.ts[batch.partition == partition])
+
+    def _go_back_to(self, slots: Ints, ts: Times) -> None:
+        """The first readings of streams that have none closed yet: all lanes go back to these, for them alone."""
+        if slots.size == 0 or ts.size == 0:
+            return
+        time = int(ts.min()) - self.lateness
+        self.marks.go_back(time)
+        for lane in self.lanes:
+            if lane.closed is not None and lane.last_before(time) < lane.closed:
+                self._part_from(lane, np.setdiff1d(lane.slots, slots), lane.last_before(time))
+
+    def _part_from(self, lane: Lane, others: Ints, k: int) -> None:
+        """A lane goes back to step ``k``; streams that were closed up to a later one wait until it is there again."""
+        assert lane.closed is not None
+        self._after[others] = np.maximum(self._after[others], lane.closed)
+        lane.go_back(k)
+
     def _count(self, reasons: Mapping[str, Bools]) -> None:
         """Count each reading once, by the first reason it can't be used for."""
         left = np.ones_like(reasons["late"])
@@ -216,7 +170,7 @@ class Windows:
         if len(batch) == 0:
             return
         slot = batch.stream
-        self._partition[slot] = batch.partition
+        self.partition[slot] = batch.partition
         self._ending[slot] = False
         backlog = np.zeros(len(batch), bool) if batch.backlog is None else batch.backlog
         if backlog.any():
@@ -237,6 +191,8 @@ class Windows:
         """Readings of one lane; those of steps that event time has closed are late."""
         closed = lane.last_before(self.marks.now)
         on_time = new.k > (closed if lane.closed is None else max(closed, lane.closed))
+        if lane.closed is not None and lane.apart > lane.closed:
+            on_time &= new.k > self._after[new.slot]
         if not on_time.all():
             self.counts["late"] += int(np.count_nonzero(~on_time))
             new = new.only(on_time)
@@ -282,7 +238,7 @@ class Windows:
         if not partitions:
             return
         alone = self.marks.end(partitions)
-        self._ending |= np.isin(self._partition, partitions) & (self.lane >= 0)
+        self._ending |= np.isin(self.partition, partitions) & (self.lane >= 0)
         for lane in self.lanes:
             lane.steady = NEVER
         if alone:
@@ -321,11 +277,16 @@ class Windows:
         ending = self._ending[at]
         if ending.any():
             live &= ~(ending & (self._newest[at] < k))
+        if k <= lane.apart:
+            live &= self._after[at] < k
         return slots if live.all() else slots[live]
 
     def _skip(self, lane: Lane, k: int, last: int) -> None:
         """No stream is live in this lane: the steps up to the next reading are closed at once."""
         lane.pass_step(k)
+        if k <= lane.apart:  # not beyond the step after which others take part
+            after = self._after[lane.slots]
+            last = min(last, int(after[after >= k].min(initial=lane.apart)))
         reading = lane.next_reading
         lane.closed = max(k, last if reading is None else min(last, reading - 1))
         self._insert(lane)
@@ -413,44 +374,100 @@ class Windows:
             return lane.closed + 1
         return lane.next_reading if lane.slots.size else None
 
-    # -- a checkpoint
+    # -- streams move between processes
 
-    def columns(self) -> dict[str, npt.NDArray[Any]]:
-        """Everything that windows depend on: rings, open steps, lanes with what waits in them, watermarks."""
-        columns: dict[str, npt.NDArray[Any]] = {f"slot.{name}": getattr(self, name) for name in _KEPT}
-        columns |= _prefixed("open", self._open.columns()) | _prefixed("transform", self._transforms.columns())
-        columns |= _prefixed("marks", self.marks.columns())
-        for number, lane in enumerate(self.lanes):
-            columns |= _prefixed(f"lane{number}", lane.columns())
-        columns["behind_until"] = np.array([self._behind_until])
-        return columns | {"counts": np.array([self.counts[reason] for reason in COUNTS], np.int64)}
+    def take(self, slots: Ints, partition: int) -> dict[str, npt.NDArray[Any]]:
+        """All that ``put`` needs of some streams, which stay; ``partition`` is the one that brings them."""
+        lanes = [self.lanes[number] for number in distinct(self.lane[slots]) if number >= 0]
+        steps = [[lane.step, lane.origin, k, *lane.open[k]] for lane in lanes for k in lane.open]
+        columns: dict[str, npt.NDArray[Any]] = {f"slot.{name}": getattr(self, name)[slots] for name in MOVED}
+        columns |= prefixed("open", self._open.take_out(slots)) | prefixed(
+            "transform", self._transforms.take_out(slots)
+        )
+        columns |= {"closed": self._closed(slots), "steps": np.array(steps, np.int64).reshape(-1, 5)}
+        columns |= {"marks": self.marks.take(partition)}
+        held = [piece.only(np.isin(piece.slot, slots)) for lane in lanes for piece in lane.waiting]
+        if held:
+            waiting, order = joined(held), np.argsort(slots)
+            columns |= {f"held.{f}": getattr(waiting, f) for f in Held.__slots__}
+            columns["held.slot"] = order[np.searchsorted(slots, waiting.slot, sorter=order)].astype(np.int32)
+        return columns
 
-    def restore(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
-        """The inverse of ``columns``; raises StoreError where ``size`` was another."""
-        size = columns["slot._ring"].shape[1]
-        if size != self.size:
-            raise StoreError(f"the checkpoint holds windows of {size} steps, not {self.size}: remove it to start anew")
-        for name in _KEPT:
-            setattr(self, name, columns[f"slot.{name}"])
-        self._open.restore(_part(columns, "open"))
-        self._transforms.restore(_part(columns, "transform"))
-        self.marks.restore(_part(columns, "marks"))
-        self._room = self._open.room
-        self.lanes = []
-        while lane := _part(columns, f"lane{len(self.lanes)}"):
-            self.lanes.append(lane_of(lane))
-        self._number = {(lane.step, lane.origin): number for number, lane in enumerate(self.lanes)}
-        self._behind_until = int(columns["behind_until"][0])
-        self.counts = dict(zip(COUNTS, columns["counts"].tolist(), strict=True))
+    def _closed(self, slots: Ints) -> Times:
+        """The last step that is closed for each stream [m]; NEVER where none was."""
+        none = [NEVER if lane.closed is None else lane.closed for lane in self.lanes] + [NEVER]
+        return np.maximum(np.array(none, np.int64)[self.lane[slots]], self._after[slots])
 
+    def put(self, slots: Ints, partition: int, columns: Mapping[str, npt.NDArray[Any]], now: int) -> None:
+        """Streams that ``take`` gave elsewhere, in slots that are free here, exactly as far as they were there.
 
-def _prefixed(prefix: str, columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-    return {f"{prefix}.{name}": column for name, column in columns.items()}
+        Where a lane is further than they are it goes back to them, and its own streams wait until they have caught
+        up; where it is not as far, they wait. ``now`` (ns) is the clock's.
+        """
+        self.marks.put(partition, columns["marks"], now)
+        if slots.size == 0:
+            return
+        self.grow(int(slots.max()) + 1)
+        self._make_room(len(columns["open.total"]))
+        self._take_in(slots, columns)
+        self.partition[slots], self._ending[slots] = partition, False
+        step, origin, closed = self._step[slots], self._origin[slots], columns["closed"]
+        for at in np.unique(np.stack([step, origin], 1), axis=0).tolist():
+            rows = (step == at[0]) & (origin == at[1])
+            number = self._lane_number(*at)
+            self._join(slots[rows], number)
+            self._meet(self.lanes[number], slots[rows], closed[rows])
+        for *at, k, arrived, waited in columns["steps"].tolist():
+            lane = self.lanes[self._lane_number(*at)]
+            if lane.closed is None or k > lane.closed:
+                lane.meet(k, arrived, bool(waited))
+        self._open.put(slots, closed, part_of(columns, "open"))
+        for number in distinct(self.lane[slots]):
+            self._insert(self.lanes[number])
+        if "held.k" in columns:
+            held = Held(*(columns[f"held.{f}"] for f in Held.__slots__))
+            self._go_back_to(slots[closed == NEVER], held.ts)
+            self._hold(replace(held, slot=slots[held.slot]))
 
+    def begin(self, partition: int, now: int) -> None:
+        """A partition that others may have read before: it may be far behind, and is not late for that."""
+        self.marks.leave(partition)
+        self.marks.meet(partition, now)
+        self._begins.add(partition)
 
-def _part(columns: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
-    start = prefix + "."
-    return {name[len(start) :]: column for name, column in columns.items() if name.startswith(start)}
+    def leave(self, partition: int) -> None:
+        """Another process reads it from now on; its streams were released."""
+        self.marks.leave(partition)
+        self._begins.discard(partition)
+
+    def _take_in(self, slots: Ints, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        """The columns that are the same wherever a stream is."""
+        if columns["slot._ring"].shape[1] != self.size:
+            raise StoreError(f"the state holds windows of {columns['slot._ring'].shape[1]} steps, not {self.size}")
+        missing = columns["slot._missing"]
+        wider = missing.shape[1] - self._missing.shape[1]
+        if wider > 0:
+            self._missing = np.hstack([self._missing, np.full((len(self._missing), wider), np.nan)])
+        self._missing[slots] = np.nan
+        self._missing[slots, : missing.shape[1]] = missing
+        for name in MOVED:
+            if name != "_missing":
+                getattr(self, name)[slots] = columns[f"slot.{name}"]
+        self._transforms.put(slots, part_of(columns, "transform"))
+
+    def _meet(self, lane: Lane, slots: Ints, closed: Times) -> None:
+        """Streams have joined a lane, each closed up to a step of its own: it goes on from the first of these."""
+        self._after[slots] = closed
+        begun = closed[closed > NEVER]
+        if begun.size:
+            first = int(begun.min())
+            if lane.closed is None:
+                waiting = lane.first_waiting
+                lane.closed = first if waiting is None else min(first, waiting - 1)
+            elif first < lane.closed:
+                self._part_from(lane, np.setdiff1d(lane.slots, slots), first)
+            lane.apart = max(lane.apart, int(begun.max()))
+        lane.top = max(lane.top, int(self._newest[slots].max()))
 
 
 def _all(slots: list[Ints]) -> Ints:

@@ -120,6 +120,7 @@ def test_only_app_and_the_command_line_put_the_parts_together() -> None:
     shared = {"batch", "clock", "source", "sink"}  # columns and promises
     known = {
         "stream/state.py": {"handover", "outbox", "shelf", "store"},  # what a restart must not lose
+        "stream/shared.py": {"store"},  # and what another process goes on with
         "stream/notify/silence.py": {"timestamp"},  # the grammar of times, to read when a silence ends
         "stream/settings/quantities.py": {"fieldpath"},  # the grammar of paths and templates, to check them
     }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import decode, memory, peer, replaying, rules, speed
+from benchmarks import decode, memory, peer, replaying, rules, speed, storm
 from benchmarks.child import MeasurementError, measured
 from benchmarks.recordings import record
 from connectors.batch import SECOND, PartitionTable, StreamTable
@@ -143,3 +143,10 @@ def test_every_format_decodes_all_of_its_messages() -> None:
     assert {each["format"] for each in found} == {"-", "json", "columns", "msgpack", "csv", "arrow"}
     assert all(each["readings_per_second"] > 0 for each in found)
     assert len(list(speed.lines({"machine": {}, "decode": found}))) == len(found) + 1
+
+
+def test_a_storm_is_measured_in_portions_and_at_once() -> None:
+    found = storm.measure(1200)
+    assert [(each["name"], each["turns"]) for each in found["found"]] == [("in portions", 3), ("at once", 1)]
+    assert all(each["turn_ms"] > 0 for each in found["found"])
+    assert len(list(speed.lines({"machine": {}, "storm": found}))) == 3

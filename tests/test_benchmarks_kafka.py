@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,6 +87,18 @@ def test_two_workers_read_a_partition_each(kafka: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(sharing, "_FORMS", ("columns",))
     (found,) = sharing.figures(STREAMS, STEPS)["found"]
     assert len(found["workers"]) == 2 and found["cpu_over_one"] > 0
+
+
+def test_a_daemon_that_says_much_is_not_held_up_by_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    talker = tmp_path / "talker"
+    talker.write_text(f"#!/bin/sh\nhead -c 200000 /dev/zero >&2\ntouch {tmp_path}/said\nexec sleep 60\n")
+    talker.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(talker))
+    with latency._daemon(tmp_path / "heed.yaml") as log:
+        end = time.monotonic() + 20
+        while not (tmp_path / "said").exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        assert (tmp_path / "said").exists() and log.stat().st_size == 200_000
 
 
 @pytest.mark.slow

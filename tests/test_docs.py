@@ -23,7 +23,7 @@ from stream.selection import Reason
 from stream.settings import load
 from stream.settings.show import reference
 from stream.telemetry import METRICS
-from stream.windows import COUNTS
+from stream.window_state import COUNTS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import uuid
@@ -23,11 +24,15 @@ from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of
 from stream.app.publish import Publisher, publisher
 from stream.app.record import recorder_to
 from stream.app.reload import Loaded, Reloader
+from stream.app.rerouting import Rerouter
+from stream.app.sharing import shared_sinks, state_topic
 from stream.app.sinks import outbox_of
 from stream.app.sources import problems_of, sources_of
 from stream.log import get, setup
 from stream.loop import Loop, Message
+from stream.rules.message import message
 from stream.settings import Settings, findings, load, split_address
+from stream.shared import Shared
 from stream.state import Durable, Passing
 from stream.telemetry import UNUSED
 from stream.telling import teller
@@ -37,6 +42,7 @@ SOFTWARE = 70  # exit code: a fault in heed itself
 MINUTE = 60_000_000_000  # ns
 SUPERVISOR = "HEED_SUPERVISOR"  # in the environment of a worker: the process id of the one that started it
 POLL = 250_000_000  # ns a poll waits at most
+MOST_TOLD = 500  # alert changes that one turn tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +139,11 @@ class Daemon:
         self.keeper = self._keeper(store)
         positions = self.keeper.restore()
         self.source, self.sources = sources_of(
-            settings, self.world, _instance(store) if store else None, self.monitor.learn_until
+            settings,
+            self.world,
+            _instance(store) if store else None,
+            self.monitor.learn_until,
+            self.keeper if isinstance(self.keeper, Shared) else None,
         )
         stack.callback(self.source.close)
         self.source.seek(positions)
@@ -145,17 +155,26 @@ class Daemon:
         watch = Watch(self.sources, self.outbox, self.monitor.source_counts)
         self.loop = Loop(
             self.monitor, self.source, clock, self.world.partitions, self.keeper, tell, POLL, recorder,
-            (board.publish, watch.look, self._answer, self._look_for_changes), self.notifier,
+            (board.publish, watch.look, self._answer, self._look_for_changes), self.notifier, MOST_TOLD,
         )  # fmt: skip
         self.reloader = Reloader(
-            settings, _path(options), lambda: loaded(options), self.monitor, self.loop, board.reloaded
+            settings, _path(options), lambda: loaded(options), self.monitor, self.loop, board.reloaded, self._rerouter()
         )
+
+    def _rerouter(self) -> Rerouter | None:
+        if self.notifier is None:
+            return None
+        return Rerouter(self.settings, self.outbox, self.notifier, self.keeper.readdress, self._firing)
+
+    def _firing(self) -> list[Message]:
+        return [message(change) for change in self.monitor.firing()]
 
     def _ask_reload(self) -> Future[str]:
         return self.reloader.ask()
 
     def _look_for_changes(self, now: int) -> None:
-        self.reloader.look(now)
+        if not self.loop.midway:  # who is told must not change while a storm is told
+            self.reloader.look(now)
 
     def _store(self, options: RunOptions) -> Store | None:
         """State is kept where a configuration asks for a daemon; a bare pipe is forgotten when it ends."""
@@ -166,10 +185,14 @@ class Daemon:
             return Passing(self.outbox)
         state, most = self.settings.state, (self.settings.outbox.messages, self.settings.outbox.bytes)
         every = state.commit, state.checkpoint
-        return Durable(store, self.monitor, self.world.partitions, self.outbox, *every, most, self.notifier)
+        parts = store, self.monitor, self.world.partitions, self.outbox, *every, most, self.notifier
+        if not state.shared:
+            return Durable(*parts)
+        instance = _instance(store)
+        return Shared(state_topic(self.settings, instance), shared_sinks(self.settings), instance, *parts)
 
     def _answer(self, now: int) -> None:
-        if self.notifier is not None:
+        if self.notifier is not None and not self.loop.midway:
             self.notifier.answer(now)
 
     def catch_signals(self) -> None:
@@ -185,12 +208,19 @@ class Daemon:
 
     def run(self) -> None:
         """Turns until the end; then commit, deliver, close."""
+        settle_memory()
         try:
             self.loop.run(lambda: self.stopping or _orphaned())
         finally:
             get().info("daemon.draining")
             self._board.draining()
             self.keeper.close(self.world.clock.now(), self.loop.progress, not self.loop.midway)
+
+
+def settle_memory() -> None:
+    """What is there now stays: the collector need not look through it in the middle of a storm of alerts."""
+    gc.collect()
+    gc.freeze()
 
 
 def _url(address: tuple[str, int] | None) -> str:

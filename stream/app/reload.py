@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stream.app.parts import intervals_of
+from stream.app.rerouting import Rerouter
 from stream.config_text import ConfigError
 from stream.log import get, setup
 from stream.loop import Loop
@@ -19,8 +20,8 @@ from stream.rules.rule import Rule
 from stream.settings import Settings, config_files, rule_paths
 from stream.turn import Turn
 
-TAKEN_IN = ("rule_files", "logging", "reload")  # keys that need no restart; nor does what rule files hold
-CLOSED = "time_intervals"  # rules take it in, streams that are `closed` do not
+TAKEN_IN = ("rule_files", "logging", "reload", "receivers", "route")  # need no restart; nor does what rule files hold
+CLOSED = "time_intervals"  # rules and routes take it in, streams that are `closed` do not
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class Reloader:
     """Reloads when asked to, and when the content of a file has changed; its ``look`` is called after each turn.
 
     ``config`` is the file or folder that ``load`` reads; that checks everything, and raises ConfigError. ``tell`` hears
-    how the last one went, and when (ns).
+    how the last one went, and when (ns). ``rerouter`` exchanges receivers and routes; None where nobody is told.
     """
 
     def __init__(
@@ -89,7 +90,9 @@ class Reloader:
         monitor: Monitor,
         loop: Loop,
         tell: Callable[[bool, int], None],
+        rerouter: Rerouter | None = None,
     ) -> None:
+        self._rerouter = rerouter
         self._running, self._config, self._load = running, config, load
         self._monitor, self._loop, self._tell = monitor, loop, tell
         self._asked: deque[Future[str]] = deque()
@@ -142,10 +145,13 @@ class Reloader:
     def _reload(self, now: int) -> str:
         """Nothing is touched before all is known to be right."""
         loaded = self._load()
+        change = None if self._rerouter is None else self._rerouter.prepare(loaded.settings)
         difference = Difference.between(self._monitor.parts.alerts.rules, loaded.rules)
         restart = _needs_restart(self._running, loaded.settings)
+        if self._rerouter is not None and change is not None:
+            self._rerouter.take_in(change)
         self._loop.take(_replaced(self._monitor, loaded), now)
-        said = self._say(difference, restart)
+        said = self._say(difference, restart, {} if change is None else change.told)
         self._take_in(loaded.settings)
         return said
 
@@ -154,13 +160,14 @@ class Reloader:
             setup(settings.logging.format, settings.logging.level)
         self._running = self._running.model_copy(update={key: getattr(settings, key) for key in TAKEN_IN})
 
-    def _say(self, found: Difference, restart: list[str]) -> str:
-        about = {"added": found.added, "changed": found.changed, "removed": found.removed}
+    def _say(self, found: Difference, restart: list[str], others: Mapping[str, list[str]]) -> str:
+        """``others``: what changed beside rules."""
+        about = {"added": found.added, "changed": found.changed, "removed": found.removed, **others}
         told = {name: keys for name, keys in about.items() if keys}
         if restart:
             self._log.warning("config.restart_needed", keys=restart)
         self._log.info("config.reloaded" if told else "config.unchanged", **told, unchanged=found.unchanged)
-        lines = [f"{name}: {', '.join(keys)}" for name, keys in told.items()] or ["no rule changed"]
+        lines = [f"{name.replace('_', ' ')}: {', '.join(keys)}" for name, keys in told.items()] or ["no rule changed"]
         return "\n".join([*lines, *([f"needs a restart: {', '.join(restart)}"] if restart else [])])
 
 

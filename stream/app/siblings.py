@@ -9,12 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.error import HTTPError
+from urllib.request import Request
 
 from connectors.heed_answers import opened
 from stream.telemetry_together import Together
+from stream.web.query import MOST
 
 TIMEOUT_S = 2.0
-ALL = 1_000_000  # groups
+CHANGE_S, RELOAD_S = 15.0, 35.0  # for an answer to a change: longer than a worker itself waits for its loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,20 @@ class Sibling:
             with opened(self.url + path, TIMEOUT_S) as answer:
                 text: str = answer.read().decode()
                 return text
+        except (OSError, ValueError):
+            return None
+
+    def send(self, method: str, path: str, body: object = None, patience_s: float = CHANGE_S) -> tuple[int, str] | None:
+        """What it answers to a request that changes something: status and text; None where it does not answer."""
+        if not self.fate()[0]:
+            return None
+        written = None if body is None else json.dumps(body).encode()
+        asked = Request(self.url + path, written, {"content-type": "application/json"}, method=method)
+        try:
+            with opened(asked, patience_s) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as error:
+            return error.code, error.read().decode(errors="replace")
         except (OSError, ValueError):
             return None
 
@@ -77,12 +93,22 @@ class Siblings:
         return [f"worker {one.number}: {reason}" for one, reason in zip(self.each, why, strict=True) if reason]
 
     def compare(self) -> list[str]:
-        """Groups that more than one worker has streams of: each looks at its own part as if it were all."""
+        """Groups that more than one worker has streams of: each looks at its own part as if it were all.
+
+        Of a worker with more than MOST groups those that it looks at least are compared.
+        """
         found: Counter[str] = Counter()
-        for said in self.told(f"api/v1/coverage?limit={ALL}"):
+        for said in self.told(f"api/v1/coverage?limit={MOST}"):
             found.update({row["group"] for row in said["data"]["groups"]} if said else ())
         self.spread = sorted(group for group, workers in found.items() if workers > 1)
         return self.spread
+
+    def reload(self) -> list[tuple[int, int, str]]:
+        """All take in a changed configuration: number, status and text of what each answers."""
+        with ThreadPoolExecutor(len(self.each)) as pool:
+            said = list(pool.map(lambda one: one.send("POST", "-/reload", patience_s=RELOAD_S), self.each))
+        told = [(503, "does not answer") if each is None else each for each in said]
+        return [(one.number, code, text.strip()) for one, (code, text) in zip(self.each, told, strict=True)]
 
     def metrics(self) -> bytes:
         """Every metric of every worker, and how the workers fare."""

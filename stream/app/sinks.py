@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from zlib import crc32
 
@@ -34,9 +35,15 @@ def sinks_of(settings: Settings) -> dict[str, Sink]:
             made[name] = _make(each, name, settings)
         except ValueError as error:
             raise _wrong(error, ("sinks", number)) from error
+    return made | receivers_made(settings, [each.name for each in settings.receivers])
+
+
+def receivers_made(settings: Settings, wanted: Collection[str]) -> dict[str, Sink]:
+    """The sinks of these receivers, by their names; raises ConfigError."""
+    made: dict[str, Sink] = {}
     for number, receiver in enumerate(settings.receivers):
         try:
-            made |= receiver_sinks(receiver)
+            made |= receiver_sinks(receiver) if receiver.name in wanted else {}
         except ValueError as error:
             raise _wrong(error, ("receivers", number)) from error
     return made

@@ -9,7 +9,7 @@ from connectors.clock import ReplayClock
 from connectors.codec import Codec, Format
 from connectors.file import FileSource, StdinSource
 from connectors.replay import ReplaySource
-from connectors.source import Merged, Source, SourceError
+from connectors.source import Custody, Merged, Source, SourceError
 from connectors.synthetic import SyntheticSource
 from connectors.synthetic import World as Synthetic
 from stream.app.parts import World
@@ -23,17 +23,24 @@ from stream.settings import SyntheticSource as SyntheticSettings
 
 
 def sources_of(
-    settings: Settings, world: World, instance: str | None, learning: Callable[[int], None] = lambda until: None
+    settings: Settings,
+    world: World,
+    instance: str | None,
+    learning: Callable[[int], None] = lambda until: None,
+    custody: Custody | None = None,
 ) -> tuple[Source, dict[str, Source]]:
     """What the loop polls, and each source by its name.
 
     ``instance`` is what tells this process from others in a Kafka group; ``learning`` is told the event time (ns) up to
-    which what comes is history to learn from. Raises ConfigError, SourceError.
+    which what comes is history to learn from; ``custody`` keeps the state of a Kafka source's
+    partitions. Raises ConfigError, SourceError.
     """
     made: dict[str, Source] = {}
     for number, (name, each) in enumerate(zip(names(settings.sources), settings.sources, strict=True)):
         try:
-            made[name] = _make(each, settings, world, None if instance is None else f"{instance}-{name}", learning)
+            made[name] = _make(
+                each, settings, world, None if instance is None else f"{instance}-{name}", learning, custody
+            )
         except ValueError as error:
             raise ConfigError([Problem(str(error), ("sources", number))]) from error
     found = list(made.values())
@@ -41,11 +48,16 @@ def sources_of(
 
 
 def _make(
-    each: object, settings: Settings, world: World, instance: str | None, learning: Callable[[int], None]
+    each: object,
+    settings: Settings,
+    world: World,
+    instance: str | None,
+    learning: Callable[[int], None],
+    custody: Custody | None,
 ) -> Source:
     match each:
         case KafkaSettings():
-            return _kafka(each, settings, world, instance, learning)
+            return _kafka(each, settings, world, instance, learning, custody)
         case FileSettings():
             decode = _codec(each, _of_lines(each.format), settings, world).decode
             return FileSource(each.path, decode, world.partitions, world.clock, csv=each.format == "csv")
@@ -70,14 +82,19 @@ def _codec(each: Decoded, format: Format, settings: Settings, world: World, head
 
 
 def _kafka(
-    each: KafkaSettings, settings: Settings, world: World, instance: str | None, learning: Callable[[int], None]
+    each: KafkaSettings,
+    settings: Settings,
+    world: World,
+    instance: str | None,
+    learning: Callable[[int], None],
+    custody: Custody | None,
 ) -> Source:
     from connectors.kafka_source import KafkaSource  # only those who read from Kafka pay for its import
 
     codec = _codec(each, each.format, settings, world, each.header)
     return KafkaSource(
         each.client_config(), codec, world.partitions, world.clock, each.topics, each.pattern, each.dead_letter_topic,
-        instance, settings.seed, learning, each.client_library,
+        instance, settings.seed, learning, each.client_library, custody,
     )  # fmt: skip
 
 

@@ -16,10 +16,11 @@ from typing import Any
 from connectors.clock import Clock, WallClock
 from stream import __version__
 from stream.app.daemon import SUPERVISOR, RunOptions
+from stream.app.shared_silences import SharedSilences
 from stream.app.siblings import Sibling, Siblings
 from stream.config_text import ConfigError
 from stream.log import WORKER, get, setup
-from stream.settings import Settings, load, split_address
+from stream.settings import KafkaSource, Settings, load, split_address
 
 CONFIG = 78  # exit code: started again it would fail again
 SECOND = 1_000_000_000  # ns
@@ -27,6 +28,7 @@ FIRST_PAUSE, LONGEST_PAUSE = SECOND, 30 * SECOND  # before a worker that died is
 STEADY = 60 * SECOND  # up for so long: the next death is a first one
 LOOK = SECOND // 5  # between two looks at the workers
 COMPARE = 30 * SECOND  # between two looks at which groups they have
+SPREAD = 2 * SECOND  # between two looks at whether all know of all silences
 PATIENCE_S = 40.0  # for workers that were told to stop: they commit and deliver
 
 
@@ -139,11 +141,12 @@ def run_workers(options: RunOptions, n: int) -> int:
     clock = WallClock()
     workers = [_worker(options, settings, i, _free_port() if options.web else 0) for i in range(n)]
     siblings = Siblings([Sibling(w.number, w.port, lambda w=w: (w.up, w.restarts)) for w in workers])  # type: ignore[misc]
-    supervisor = Supervisor(workers, clock, _compare(siblings) if options.web else lambda now: None)
+    silences = SharedSilences(siblings.each)
+    supervisor = Supervisor(workers, clock, _watching(siblings, silences) if options.web else lambda now: None)
     supervisor.catch_signals()
     with ExitStack() as stack:
         if options.web and settings.server.listen != "none":
-            _serve(siblings, settings, stack)
+            _serve(siblings, silences, options.reload, settings, stack)
         get().info("daemon.started", version=__version__, workers=n)
         return supervisor.run()
 
@@ -163,10 +166,17 @@ def _checked(options: RunOptions) -> Settings:
 def _worker(options: RunOptions, settings: Settings, number: int, port: int) -> Worker:
     listen = f"127.0.0.1:{port}" if port else "none"
     own = [f"state.path={Path(settings.state.path) / f'worker-{number}'}", f"server.listen={listen}"]
+    if settings.state.shared is None and all(_can_share(source) for source in settings.sources):
+        own.append("state.shared=true")
     command = [sys.executable, "-m", "stream.cli", "run", "-c", str(options.config)]
     command += [part for text in (*options.overrides, *own) for part in ("--set", text)]
     command += [part for rule in options.rules for part in ("--rules", rule)]
+    command += ["--enable-reload"] if options.reload else []
     return Worker(number, command, port)
+
+
+def _can_share(source: object) -> bool:
+    return isinstance(source, KafkaSource) and source.client_library == "kafka-python"
 
 
 def _free_port() -> int:
@@ -175,13 +185,26 @@ def _free_port() -> int:
         return port
 
 
-def _serve(siblings: Siblings, settings: Settings, stack: ExitStack) -> None:
+def _serve(siblings: Siblings, silences: SharedSilences, reloads: bool, settings: Settings, stack: ExitStack) -> None:
     from stream.web.server import WebServer  # only those who serve pay for its import
     from stream.web.together import together
 
-    server = WebServer(together(siblings), *split_address(settings.server.listen))
+    server = WebServer(together(siblings, silences, reloads), *split_address(settings.server.listen))
     server.start()
     stack.callback(server.stop)
+
+
+def _watching(siblings: Siblings, silences: SharedSilences) -> Callable[[int], None]:
+    """What is done now and then about the workers as a whole."""
+    compare, last = _compare(siblings), [0]
+
+    def watch(now: int) -> None:
+        compare(now)
+        if now - last[0] >= SPREAD:
+            silences.spread()
+            last[0] = now
+
+    return watch
 
 
 def _compare(siblings: Siblings) -> Callable[[int], None]:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from stream.notify.silence import Wanted
+from stream.notify.silence import Silence, Wanted
 
 MOST = 100  # requests that wait
 Answer = dict[str, Any]
@@ -19,9 +19,9 @@ class Busy(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A silence to add, or the id of one to expire."""
+    """A silence to add, one that another heed has, or the id of one to expire."""
 
-    what: Wanted | str
+    what: Wanted | Silence | str
     answer: Future[Answer]
 
 
@@ -31,7 +31,7 @@ class Desk:
     def __init__(self) -> None:
         self._waiting: queue.Queue[Asked] = queue.Queue(MOST)
 
-    def ask(self, what: Wanted | str) -> Future[Answer]:
+    def ask(self, what: Wanted | Silence | str) -> Future[Answer]:
         """The answer to come: a silence as the interface tells it, or SilenceError. Raises Busy."""
         asked = Asked(what, Future())
         try:

@@ -67,6 +67,17 @@ class Gathering:
         """When to tell what changed; what else was due is told with it."""
         self.due = None if self.since is None else self._earliest(self.since)
 
+    def knows(self, alert: Alert) -> bool:
+        """After a restart: whether it was told of an alert that fires, keeps it back, or is about to tell."""
+        return alert.fingerprint in self.told or alert.fingerprint in self.held or self.since is not None
+
+    def replan(self) -> None:
+        """The route's terms may be others now: what is due sooner by them is."""
+        if self.since is not None:
+            self._plan()
+        elif self.due is not None and self.alerts:
+            self.due = min(self.due, self._repeat_at())
+
     def _earliest(self, since: int) -> int:
         at = since + self.route.group_wait
         return max(at, self.sent_at + self.route.group_interval) if self.sent_at else at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +50,7 @@ class Notifier:
         self._alerts: dict[str, Alert] = {}
         self._gatherings: dict[str, Gathering] = {}
         self._due: list[tuple[int, str]] = []  # a heap; an entry whose time is not its gathering's is old
-        self._relays = {r.key: Relay(r) for r in ([] if routes is None else routes.all) if r.receiver.relay}
+        self._relays = _relays_of(routes)
         self._dirty: set[Row] = set()
         self._answers: list[tuple[Asked, dict[str, Any] | SilenceError]] = []
         self._firing: dict[str, Message] | None = None  # after a restart: what fires, until the first step
@@ -58,8 +58,11 @@ class Notifier:
 
     # -- one turn
 
-    def step(self, messages: Sequence[Message], now: int) -> Noticed:
-        """Take in what changed up to ``now`` (ns): requests, silences, alerts; what is to be told."""
+    def step(self, messages: Sequence[Message], now: int, more: bool = False) -> Noticed:
+        """Take in what changed up to ``now`` (ns): requests, silences, alerts; what is to be told.
+
+        Where ``more`` of what changed at once is to come, notifications wait for it, so that a storm is told as one.
+        """
         found = Noticed()
         self._serve(now, found)
         self._agree(now)
@@ -68,7 +71,10 @@ class Notifier:
         if self._routes is not None:
             for message in messages:
                 self._take(Alert.of(message, now), now)
-            self._look(now, found)
+            if not more:
+                self._look(now, found)
+            for relay in self._relays.values():
+                self._relay(relay, now, found)
         found.urgent |= bool(found.send)
         return found
 
@@ -81,6 +87,8 @@ class Notifier:
         try:
             if isinstance(asked.what, str):
                 return self.silences.expire(asked.what, now).told(now)
+            if isinstance(asked.what, Silence):
+                return self.silences.adopt(asked.what).told(now)
             return self.silences.add(asked.what, now).told(now)
         except SilenceError as error:
             return error
@@ -177,8 +185,6 @@ class Notifier:
             gathering = self._gatherings.get(key)
             if gathering is not None and gathering.due == due:
                 self._tell(gathering, now, found)
-        for relay in self._relays.values():
-            self._relay(relay, now, found)
 
     def _tell(self, gathering: Gathering, now: int, found: Noticed) -> None:
         receiver = gathering.route.receiver
@@ -249,17 +255,69 @@ class Notifier:
         for (kind, key), row in rows.items():
             of_kind.setdefault(kind, {})[key] = row
         self.silences.restore(of_kind["silence"])
-        self._restore_gatherings(of_kind["gathering"])
-        self._alerts = {key: Alert.restored(key, row) for key, row in of_kind["alert"].items()}
-        over = {key: set(row["over"]) for key, row in of_kind["gathering"].items()}
+        self._take_up(of_kind["gathering"], of_kind["alert"])
+        self._firing = _by_fingerprint(firing) if self._routes is not None else None
+
+    def reroute(self, routes: Routes | None, firing: Iterable[Message]) -> None:
+        """Other routes and receivers from now on, as after a restart; ``firing``: the messages of all that fires.
+
+        What was gathered on a route that is still there goes on as it stands.
+        """
+        self._remake(routes, *self._told())
+        self._firing = _by_fingerprint(firing) if self._routes is not None else None
+
+    def of(self, ours: Callable[[Mapping[str, str]], bool]) -> dict[str, Any]:
+        """What is known of the alerts whose labels are ``ours``, for ``adopt`` in another process."""
+        gatherings, alerts = self._told()
+        mine = {key: row for key, row in alerts.items() if ours(row["labels"])}
+        return {"alerts": mine, "gatherings": _only(gatherings, mine)}
+
+    def adopt(self, rows: Mapping[str, Any], firing: Iterable[Message], now: int) -> None:
+        """Go on with what another process told of alerts; ``firing``: the messages of those that fire."""
+        gatherings, alerts = self._told()
+        for key, row in rows["gatherings"].items():
+            gatherings[key] = _joined(gatherings[key], row) if key in gatherings else row
+        self._dirty |= {("alert", key) for key in rows["alerts"]} | {("gathering", key) for key in rows["gatherings"]}
+        self._remake(self._routes, gatherings, alerts | rows["alerts"])
+        if self._routes is not None:
+            for key, message in _by_fingerprint(firing).items():
+                if key not in self._alerts or not self._alerts[key].firing:
+                    self._take(Alert.of(message, now), now)
+
+    def leave(self, ours: Callable[[Mapping[str, str]], bool]) -> None:
+        """Another process goes on with these alerts: nothing is told of them here."""
+        gatherings, alerts = self._told()
+        kept = {key: row for key, row in alerts.items() if not ours(row["labels"])}
+        left = _only(gatherings, kept)
+        self._dirty |= {("alert", key) for key in alerts.keys() - kept.keys()}
+        self._dirty |= {("gathering", key) for key in gatherings}
+        self._remake(self._routes, left, kept)
+
+    def _told(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Rows of all gatherings and alerts."""
+        gatherings = {key: each.row() for key, each in self._gatherings.items()}
+        return gatherings, {key: each.row() for key, each in self._alerts.items()}
+
+    def _remake(self, routes: Routes | None, gatherings: Mapping[str, Any], alerts: Mapping[str, Any]) -> None:
+        before, self._relays = self._relays, _relays_of(routes)
+        for key in self._relays.keys() & before.keys():
+            self._relays[key].due = before[key].due
+        self._routes, self._gatherings, self._due, self._firing = routes, {}, [], None
+        self._take_up(gatherings, alerts)
+        self.touched = True
+
+    def _take_up(self, gatherings: Mapping[str, Any], alerts: Mapping[str, Any]) -> None:
+        """Rows of gatherings and alerts, under the routes there are now."""
+        self._restore_gatherings(gatherings)
+        self._alerts = {key: Alert.restored(key, row) for key, row in alerts.items()}
+        over = {key: set(row["over"]) for key, row in gatherings.items()}
         for alert in list(self._alerts.values()):
             self._rejoin(alert, over)
             if not alert.held_by:
                 self._let_go([alert])
         for gathering in self._gatherings.values():
+            gathering.replan()
             self._plan(gathering)
-        if self._routes is not None:
-            self._firing = {str(message["fingerprint"]): message for message in firing}
 
     def _restore_gatherings(self, rows: Mapping[str, Any]) -> None:
         """Those of routes that are there no more are forgotten."""
@@ -277,9 +335,47 @@ class Notifier:
         for route in self._routes_of(alert):
             key = route.named(alert.labels)
             if route.receiver.sinks and (alert.firing or alert.fingerprint in over.get(key, ())):
-                if key in over and key in self._gatherings:
-                    self._gatherings[key].join(alert)
+                gathering = self._gatherings.get(key) if key in over else None
+                if gathering is not None and (not alert.firing or gathering.knows(alert)):
+                    gathering.join(alert)
                 elif alert.firing:
                     self._gathering(route, alert).take(alert, 0)
             if route.receiver.relay and (alert.firing or route.key in alert.relayed):
                 self._relays[route.key].rejoin(alert)
+
+
+def _relays_of(routes: Routes | None) -> dict[str, Relay]:
+    """One for each route whose receiver is an Alertmanager."""
+    return {route.key: Relay(route) for route in ([] if routes is None else routes.all) if route.receiver.relay}
+
+
+def _by_fingerprint(messages: Iterable[Message]) -> dict[str, Message]:
+    return {str(message["fingerprint"]): message for message in messages}
+
+
+def _only(gatherings: Mapping[str, Any], alerts: Container[str]) -> dict[str, Any]:
+    """Rows of gatherings with some of their alerts alone; those that have none of them are left out."""
+    found = {}
+    for key, row in gatherings.items():
+        told = {each: at for each, at in row["told"].items() if each in alerts}
+        held = {each: why for each, why in row["held"].items() if each in alerts}
+        over, back = ([each for each in row[name] if each in alerts] for name in ("over", "back"))
+        if told or held or over or back:
+            found[key] = {**row, "told": told, "held": held, "over": over, "back": back}
+    return found
+
+
+def _joined(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Rows of the same gathering in two processes."""
+    since = [row["since"] for row in (ours, theirs) if row["since"] is not None]
+    due = [row["due"] for row in (ours, theirs) if row["due"] is not None]
+    return {
+        **ours,
+        "told": ours["told"] | theirs["told"],
+        "held": ours["held"] | theirs["held"],
+        "over": [*ours["over"], *theirs["over"]],
+        "back": [*ours["back"], *theirs["back"]],
+        "since": min(since, default=None),
+        "sent_at": max(ours["sent_at"], theirs["sent_at"]),
+        "due": min(due, default=None),
+    }

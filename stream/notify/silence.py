@@ -15,6 +15,7 @@ from stream.rules.message import rfc3339
 KEPT = 5 * 86_400_000_000_000  # ns for which an expired silence is still listed
 MOST = 1000  # silences, expired ones included
 LONGEST = 4096  # characters of a comment
+LONGEST_ID = 64
 FOREVER = 1 << 62  # ns
 KEYS = ("matchers", "startsAt", "endsAt", "duration", "createdBy", "comment")
 State = Literal["pending", "active", "expired"]
@@ -103,6 +104,19 @@ def wanted(body: object) -> Wanted:
     )  # fmt: skip
 
 
+def given(key: str, body: object) -> Silence:
+    """A silence as another heed tells it (``Silence.told``), under its id. Raises SilenceError."""
+    if not isinstance(body, Mapping):
+        raise SilenceError("a silence is a JSON object")
+    if not (key.isascii() and key.isalnum() and len(key) <= LONGEST_ID):
+        raise SilenceError(f"an id has at most {LONGEST_ID} letters and digits")
+    starts_at, ends_at, updated_at = (_time(body, name) for name in ("startsAt", "endsAt", "updatedAt"))
+    if starts_at is None or ends_at is None or updated_at is None or ends_at < starts_at:
+        raise SilenceError("startsAt, updatedAt and an endsAt that is not before startsAt are needed")
+    who, why = _text(body, "createdBy"), _text(body, "comment")
+    return Silence(key, _matchers(body.get("matchers")), starts_at, ends_at, who, why, updated_at)
+
+
 def _matchers(given: object) -> tuple[Matcher, ...]:
     rows = [given] if isinstance(given, str) else given
     if not isinstance(rows, Sequence) or not rows:
@@ -165,8 +179,7 @@ class Silences:
 
     def add(self, asked: Wanted, now: int) -> Silence:
         """A new silence. Raises SilenceError."""
-        if len(self._known) >= MOST:
-            raise SilenceError(f"there are {MOST} silences already, expired ones of the last five days included")
+        self._make_room()
         starts_at = max(now, asked.starts_at or now)
         ends_at = starts_at + asked.lasts if asked.ends_at is None else asked.ends_at
         if ends_at <= starts_at:
@@ -176,6 +189,20 @@ class Silences:
         )  # fmt: skip
         self._put(made)
         return made
+
+    def _make_room(self) -> None:
+        if len(self._known) >= MOST:
+            raise SilenceError(f"there are {MOST} silences already, expired ones of the last five days included")
+
+    def adopt(self, silence: Silence) -> Silence:
+        """One of another heed, or a newer word on it; what is known and newer stays. Raises SilenceError."""
+        known = self._known.get(silence.id)
+        if known is not None and known.updated_at >= silence.updated_at:
+            return known
+        if known is None:
+            self._make_room()
+        self._put(silence)
+        return silence
 
     def _id(self, asked: Wanted, now: int) -> str:
         """12 hex digits of what it is and when it came, so that a silence given twice has two ids."""

@@ -51,6 +51,14 @@ class Absence:
         self._run = np.concatenate([self._run, np.zeros(more, np.int32)])
         self._ever = np.concatenate([self._ever, np.zeros(more, bool)])
 
+    def of(self, rows: npt.NDArray[np.intp]) -> dict[str, Array]:
+        """``columns`` of some rows."""
+        return {name: column[rows] for name, column in self.columns().items()}
+
+    def join(self, other: Any, rows: npt.NDArray[np.intp], theirs: npt.NDArray[np.intp]) -> None:
+        """Rows of another Absence, into rows that are empty here."""
+        self._run[rows], self._ever[rows] = other._run[theirs], other._ever[theirs]
+
     def columns(self) -> dict[str, Array]:
         """For a checkpoint."""
         return {"run": self._run, "ever": self._ever}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -216,6 +216,20 @@ class Alerts:
         waiting = [dict(row) for of_stream in self._waiting.values() for _watch, row in of_stream]
         return rows + waiting
 
+    def wait_no_more(self, streams: Sequence[str]) -> None:
+        """Another process goes on with these streams, which have not come again here."""
+        for name in streams:
+            for watch, row in self._waiting.pop((False, name), []):
+                watch.await_row(row, -1)
+
+    def snapshot_of(self, streams: Collection[str], groups: Collection[str]) -> list[dict[str, Any]]:
+        """The same of some streams and groups alone."""
+        return [
+            row
+            for row in self.snapshot()
+            if "limited" not in row and (row.get("of_group") in groups or row.get("stream") in streams)
+        ]
+
     def restore(self, rows: Iterable[Row]) -> list[Row]:
         """Take up a snapshot again; returns the rows whose rule is gone or changed. Streams may turn up later."""
         watches = {watch.rule.key: watch for watch in self._watches}
@@ -252,6 +266,16 @@ class Alerts:
     def restore_columns(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         """The inverse of ``columns``, for the same table of names; rules may have changed."""
         self._around.restore(columns)
+
+    def take_out(self, slots: Slots) -> dict[str, npt.NDArray[Any]]:
+        """What windows hold of some streams, for ``put_in`` elsewhere."""
+        return self._around.take_out(slots)
+
+    def put_in(self, slots: Slots, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        """The inverse of ``take_out``, before the alerts of these streams are restored."""
+        if len(slots):
+            self._meet(slots)
+        self._around.put_in(slots, columns)
 
     def give_up(self, ts: int, reason: str) -> list[Change]:
         """Resolve restored alerts of streams that have not been seen since, and forget all that waits for them."""

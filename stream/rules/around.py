@@ -45,15 +45,17 @@ class _Kept:
 
     def turn(self, rows: Rows) -> None:
         """Other streams are at hand than before."""
-        top = int(rows.slots.max()) + 1
-        if top > len(self.row):
-            more = max(top, 2 * len(self.row)) - len(self.row)
-            self.row = np.concatenate([self.row, np.full(more, -1, np.int32)])
+        self._widen(int(rows.slots.max()) + 1)
         self.mine = self._asked(rows)
         self._give(rows.slots[self.mine])
         found = self.row[rows.slots[self.mine]].astype(np.intp)
         straight = len(found) > 0 and np.array_equal(found, np.arange(found[0], found[0] + len(found)))
         self.rows = slice(int(found[0]), int(found[0]) + len(found)) if straight else found
+
+    def _widen(self, top: int) -> None:
+        if top > len(self.row):
+            more = max(top, 2 * len(self.row)) - len(self.row)
+            self.row = np.concatenate([self.row, np.full(more, -1, np.int32)])
 
     def _asked(self, rows: Rows) -> npt.NDArray[np.bool_]:
         asked = np.zeros(len(rows.slots), bool)
@@ -78,6 +80,22 @@ class _Kept:
             self.row[known] = -1
             self._free += rows.tolist()
 
+    def join(self, other: _Kept) -> None:
+        """Take over what the other one keeps; none of its streams has a row here."""
+        slots = np.flatnonzero(other.row >= 0)
+        if len(slots):
+            self._widen(int(slots[-1]) + 1)
+            self._give(slots.astype(np.int32))
+            self.kept.join(other.kept, self.row[slots].astype(np.intp), other.row[slots].astype(np.intp))
+
+    def of(self, slots: Indices) -> dict[str, Array]:
+        """``columns`` of some streams, in the order of ``slots``."""
+        self._widen(int(slots.max(initial=-1)) + 1)
+        rows, row = self.row[slots], np.full(len(slots), -1, np.int32)
+        row[rows >= 0] = np.arange(np.count_nonzero(rows >= 0))
+        kept = self.kept.of(rows[rows >= 0].astype(np.intp))
+        return {"row": row, **{f"kept.{name}": column for name, column in kept.items()}}
+
     def columns(self) -> dict[str, Array]:
         return {"row": self.row, **{f"kept.{name}": column for name, column in self.kept.columns().items()}}
 
@@ -91,9 +109,10 @@ class _Kept:
 
 
 class _Lane:
-    """What is kept of the streams of one raster."""
+    """What is kept of streams of one raster that have come to the same step: of all of them, nearly always."""
 
-    def __init__(self, asks: Sequence[Ask], step: int) -> None:
+    def __init__(self, asks: Sequence[Ask], step: int, k: int) -> None:
+        self.k = k  # the newest step
         self._slots: Slots | None = None  # of the last step
         self.kept: dict[tuple[str, int], _Kept] = {}
         for key, (cells, stats) in rings([ask.window for ask in asks], step).items():
@@ -104,12 +123,27 @@ class _Lane:
     def begin(self, rows: Rows) -> bool:
         """A step begins; whether its streams are others than before."""
         others = self._slots is None or not np.array_equal(self._slots, rows.slots)
+        self.k = rows.ts // rows.step
         for each in self.kept.values():
             if others:
                 each.turn(rows)
-            each.kept.advance(rows.ts // rows.step)
+            each.kept.advance(self.k)
         self._slots = rows.slots.copy()
         return others
+
+    def join(self, other: _Lane) -> None:
+        """Streams that had come to another step."""
+        self._slots = None
+        for key, kept in self.kept.items():
+            kept.join(other.kept[key])
+
+    def columns(self, slots: Indices | None = None) -> dict[str, Array]:
+        """All that is kept, or that of some slots, in their order."""
+        columns: dict[str, Array] = {"k": np.array([self.k])}
+        for place, kept in enumerate(self.kept.values()):
+            own = kept.columns() if slots is None else kept.of(slots)
+            columns |= {f"{place}.{name}": column for name, column in own.items()}
+        return columns
 
     def release(self, slots: Indices) -> None:
         self._slots = None
@@ -157,12 +191,14 @@ class Around:
     """The past of streams, shared by all rules that ask for the same, and who belongs together.
 
     For each step: ``begin``, then any number of expressions, then ``finish``. Rasters are told apart by the length of
-    their step and by where it begins, so the steps of one come in order and hold all of its streams.
+    their step and by where it begins, so the steps of one come in order and hold all of its streams. Only streams that
+    come from another process may be at another step for a while: they are kept apart until the others meet them.
     """
 
     def __init__(self, asks: Iterable[Ask]) -> None:
         self._asks = list(asks)
-        self._lanes: dict[tuple[int, int], _Lane] = {}  # by length of the step and its remainder of time, ns
+        self._lanes: dict[tuple[int, int], list[_Lane]] = {}  # by length of the step and its remainder of time, ns
+        self._lane: _Lane | None = None  # of the step at hand
         self._home: list[tuple[int, int]] = []
         self._lane_of = np.full(0, -1, np.int32)  # by slot, into _home
         self._together = Together()
@@ -177,14 +213,29 @@ class Around:
         if not self._asks:
             return
         key = rows.step, rows.ts % rows.step
-        if key not in self._lanes:
-            self._open(key)
-        if self._lanes[key].begin(rows):
+        self._lane = self._met(key, rows.ts // rows.step)
+        if self._lane.begin(rows):
             self._settle(rows.slots, self._home.index(key))
 
-    def _open(self, key: tuple[int, int]) -> None:
-        self._lanes[key] = _Lane(self._asks, key[0])
-        self._home.append(key)
+    def _met(self, key: tuple[int, int], k: int) -> _Lane:
+        """Where the streams are that have come to step ``k`` of a raster; those that are further stay apart."""
+        lanes = self._lanes.get(key, [])
+        if len(lanes) == 1 and lanes[0].k <= k:
+            return lanes[0]
+        here = sorted((lane for lane in lanes if lane.k <= k), key=lambda lane: lane.k)
+        if not here:
+            return self._open(key, k)
+        for other in here[:-1]:
+            here[-1].join(other)
+        self._lanes[key] = [here[-1], *(lane for lane in lanes if lane.k > k)]
+        return here[-1]
+
+    def _open(self, key: tuple[int, int], k: int) -> _Lane:
+        lane = _Lane(self._asks, key[0], k)
+        self._lanes.setdefault(key, []).append(lane)
+        if key not in self._home:
+            self._home.append(key)
+        return lane
 
     def _settle(self, slots: Slots, lane: int) -> None:
         """Streams that were on another raster before have no past there any more."""
@@ -194,14 +245,16 @@ class Around:
             self._lane_of = np.concatenate([self._lane_of, np.full(more, -1, np.int32)])
         before = self._lane_of[slots]
         for other in np.unique(before[(before >= 0) & (before != lane)]).tolist():
-            self._lanes[self._home[other]].release(slots[before == other].astype(np.intp))
+            for old in self._lanes[self._home[other]]:
+                old.release(slots[before == other].astype(np.intp))
         self._lane_of[slots] = lane
 
     def finish(self, rows: Rows) -> None:
         """The step becomes the past."""
         if not self._asks:
             return
-        for (argument, _), each in self._lanes[rows.step, rows.ts % rows.step].kept.items():
+        assert self._lane is not None
+        for (argument, _), each in self._lane.kept.items():
             now = self._now(argument, each, rows)
             each.kept.write(rows.ts // rows.step, each.rows, now[each.mine])
 
@@ -214,7 +267,8 @@ class Around:
         return rows.once(window, lambda rows: self._looked(window, rows))
 
     def _looked(self, window: Window, rows: Rows) -> Any:
-        kept = self._lanes[rows.step, rows.ts % rows.step].kept[window.argument, window.width(rows.step)]
+        assert self._lane is not None
+        kept = self._lane.kept[window.argument, window.width(rows.step)]
         now = self._now(window.argument, kept, rows)[kept.mine]
         found = OVER[window.function].run(_Stretch(window, kept, now, rows.ts // rows.step, rows.step))
         if kept.mine.all():
@@ -231,35 +285,59 @@ class Around:
     def forget(self, slots: Sequence[int] | Slots) -> None:
         """These slots may be given to other streams."""
         gone = np.asarray(slots, np.intp)
-        for lane in self._lanes.values():
-            lane.release(gone)
+        for lanes in self._lanes.values():
+            for lane in lanes:
+                lane.release(gone)
         self._lane_of[gone[gone < len(self._lane_of)]] = -1
         self._together.forget(slots)
 
     def columns(self) -> dict[str, Array]:
         """For a checkpoint: all that is kept, with what it is of."""
-        columns: dict[str, Array] = {"lane_of": self._lane_of}
+        return {"lane_of": self._lane_of, **self._kept_of(None)}
+
+    def take_out(self, slots: Slots) -> dict[str, Array]:
+        """The same of some streams, by their place in ``slots`` [m], for ``put_in`` elsewhere."""
+        top = int(slots.max(initial=-1)) + 1
+        lane_of = np.concatenate([self._lane_of, np.full(max(0, top - len(self._lane_of)), -1, np.int32)])
+        return {"lane_of": lane_of[slots], **self._kept_of(slots.astype(np.intp))}
+
+    def _kept_of(self, slots: Indices | None) -> dict[str, Array]:
+        columns: dict[str, Array] = {}
         index = []
-        for number, (key, lane) in enumerate((key, self._lanes[key]) for key in self._home):
+        lanes = [(raster, lane) for raster in self._home for lane in self._lanes[raster]]
+        for number, (key, lane) in enumerate(lanes):
             index.append([list(key), [list(argument) for argument in lane.kept]])
-            for place, kept in enumerate(lane.kept.values()):
-                columns |= {f"{number}.{place}.{name}": column for name, column in kept.columns().items()}
+            columns |= {f"{number}.{name}": column for name, column in lane.columns(slots).items()}
         return columns | {"index": np.frombuffer(json.dumps(index).encode(), np.uint8)}
 
     def restore(self, columns: Mapping[str, Array]) -> None:
         """The inverse of ``columns``. What no rule asks for any more, or with another span, is left out."""
-        if "index" not in columns or not self._asks:
+        if "index" in columns and self._asks:
+            self.put_in(np.arange(len(columns["lane_of"]), dtype=np.int32), columns)
+
+    def put_in(self, slots: Slots, columns: Mapping[str, Array]) -> None:
+        """The inverse of ``take_out``: these streams have a past that may end at another step than that of others."""
+        if not self._asks or len(slots) == 0 or "index" not in columns:
             return
-        self._lane_of = columns["lane_of"].copy()
-        for number, (key, arguments) in enumerate(json.loads(columns["index"].tobytes())):
-            step, phase = key
-            self._open((step, phase))
-            kept = self._lanes[step, phase].kept
+        index = json.loads(columns["index"].tobytes())
+        for number, (key, arguments) in enumerate(index):
+            lane = self._open((key[0], key[1]), int(columns[f"{number}.k"][0]))
             for place, (argument, width) in enumerate(arguments):
                 prefix = f"{number}.{place}."
-                if (argument, width) in kept:
+                if (argument, width) in lane.kept:
                     own = {name.removeprefix(prefix): c for name, c in columns.items() if name.startswith(prefix)}
-                    kept[argument, width].restore(own)
+                    lane.kept[argument, width].restore({**own, "row": _by_slot(slots, own["row"])})
+        top = int(slots.max()) + 1
+        self._lane_of = np.concatenate([self._lane_of, np.full(max(0, top - len(self._lane_of)), -1, np.int32)])
+        rasters = list(dict.fromkeys((key[0], key[1]) for key, _ in index))
+        home = np.array([self._home.index(raster) for raster in rasters] + [-1], np.int32)
+        self._lane_of[slots] = home[columns["lane_of"]]
+
+
+def _by_slot(slots: Slots, row: Array) -> Array:
+    found = np.full(int(slots.max(initial=-1)) + 1, -1, np.int32)
+    found[slots] = row[: len(slots)]
+    return found
 
 
 def _placed(found: Any, mine: npt.NDArray[np.bool_], empty: Any) -> Any:

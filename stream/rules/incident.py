@@ -113,8 +113,17 @@ class Incidents:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up a snapshot again."""
         self.opened, self.closed = state["opened"], state["closed"]
-        incidents: Iterable[Incident] = (Incident(**row) for row in state["incidents"])
-        self._open = {incident.group: incident for incident in incidents}
+        self.adopt(state["incidents"])
+
+    def adopt(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Open incidents of a snapshot, those of groups that have none here."""
+        for row in rows:
+            self._open.setdefault(row["group"], Incident(**row))
+
+    def leave(self, groups: Iterable[str]) -> None:
+        """Another process goes on with these groups: their incidents are not closed, only no longer here."""
+        for group in groups:
+            self._open.pop(group, None)
 
 
 def _opened(group: str, at: int) -> Incident:

@@ -176,16 +176,25 @@ class Life:
         self.marks[:, seen] = False
         return fired
 
-    def row(self, i: int) -> dict[str, Any]:
-        """One row as plain values; ``put`` takes it up again."""
-        times = {name: None if time == NEVER else int(time) for name, time in zip(TIMES, self.times[:, i], strict=True)}
-        found: dict[str, Any] = {"state": STATES[self.state[i]], **times}
-        if self.recent[i]:
-            found["recent"] = int(self.recent[i])
-        changes = [int(time) for time in self.changes[:, i] if time != NEVER]
-        if changes:
-            found["changes"] = changes
-        return found | {name: True for name, mark in zip(MARKS, self.marks[:, i], strict=True) if mark}
+    def marked(self) -> tuple[bytes, ...]:
+        """Something that differs where any row does."""
+        columns = self.slot, self.state, self.times, self.recent, self.changes, self.marks
+        return tuple(column.tobytes() for column in columns)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every row as plain values; ``put`` takes one up again."""
+        columns = [[None if time == NEVER else time for time in column] for column in self.times.tolist()]
+        found: list[dict[str, Any]] = [
+            {"state": STATES[state], **dict(zip(TIMES, times, strict=True))}
+            for state, times in zip(self.state.tolist(), zip(*columns, strict=True), strict=True)
+        ]
+        for i in np.flatnonzero(self.recent).tolist():
+            found[i]["recent"] = int(self.recent[i])
+        for i in np.flatnonzero((self.changes != NEVER).any(axis=0)).tolist():
+            found[i]["changes"] = [time for time in self.changes[:, i].tolist() if time != NEVER]
+        for mark, i in zip(*(each.tolist() for each in np.nonzero(self.marks)), strict=True):
+            found[i][MARKS[mark]] = True
+        return found
 
     def put(self, slot: int, row: Mapping[str, Any]) -> None:
         """Open a row as ``row`` told of it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from stream.rules.change import Change, Values
@@ -88,6 +89,7 @@ def _plain(value: float | str | None) -> float | str | None:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+@lru_cache(maxsize=256)  # in a storm all say the same times
 def rfc3339(ns: int) -> str:
     """A time as text, with as many digits of a second as it needs: ``2026-03-01T12:00:00.25Z``."""
     seconds, fraction = divmod(ns, SECOND)

@@ -167,6 +167,27 @@ class Ring:
                 stacks[name] = np.concatenate([stack, _blank(_stat(name), len(stack), more)], axis=1)
         self.offset = np.concatenate([self.offset, np.full(more, np.nan if self._about else 0.0)])
 
+    def of(self, rows: npt.NDArray[np.intp]) -> dict[str, Array]:
+        """``columns`` of some rows."""
+        return {name: each if name == "head" else each[..., rows] for name, each in self.columns().items()}
+
+    def join(self, other: Any, rows: npt.NDArray[np.intp], theirs: npt.NDArray[np.intp]) -> None:
+        """Rows of a Ring of the same shape that has come to another step, into rows that are empty here."""
+        if other._head is None:
+            return
+        self.advance(other._head * self.width)
+        assert self._head is not None
+        self.offset[rows] = other.offset[theirs]
+        count = self._length // self._block
+        for stacks, old, newest, length in (
+            (self._cells, other._cells, other._head, self._length),
+            (self._blocks, other._blocks, other._head // self._block, count),
+        ):
+            last = self._head if stacks is self._cells else self._head // self._block
+            at = np.arange(max(last, newest) - length + 1, newest + 1) % length
+            for name, stack in stacks.items():
+                stack[at[:, None], rows] = old[name][at[:, None], theirs]
+
     def columns(self) -> dict[str, Array]:
         """For a checkpoint."""
         head = np.array([-1 if self._head is None else self._head], np.int64)

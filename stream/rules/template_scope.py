@@ -19,7 +19,10 @@ class Scope:
     out: list[str] = field(default_factory=list)
 
     def variable(self, name: str) -> Any:
-        return next(value for known, value in reversed(self.variables) if known == name)
+        for known, value in reversed(self.variables):
+            if known == name:
+                return value
+        raise KeyError(name)  # never: the parser knows them all
 
     def assign(self, name: str, value: Any) -> None:
         i = next(i for i in reversed(range(len(self.variables))) if self.variables[i][0] == name)

@@ -42,6 +42,7 @@ class Watch:
         self.clear = None if rule.clear_expr is None else compile_expression(rule.clear_expr.text)
         self.life = Life(rule.flapping.changes)
         self.told: dict[int, Change] = {}  # what fires, by slot
+        self._kept: tuple[Any, list[dict[str, Any]]] = None, []  # rows, and what they were made of
         self.waiting = [0, 0]  # of what fired, and was left out, before a restart: streams that were not seen since
         self.limited = Limited()
         self.evaluations = 0  # rule x stream
@@ -221,11 +222,17 @@ class Watch:
         return slots
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every alert that is not at rest, as plain values."""
+        """Every alert that is not at rest, as plain values; the very same ones as long as none changes."""
+        made_of = self.life.marked(), list(self.told.values()), self.limited.row()
+        if self._kept[0] != made_of:
+            self._kept = made_of, self._rows()
+        return self._kept[1]
+
+    def _rows(self) -> list[dict[str, Any]]:
         about = {"rule": self.rule.key, "content": self.content}
         found = []
-        for i, slot in enumerate(self.life.slot.tolist()):
-            row = {**about, "stream": self._names.names[slot], **self.life.row(i)}
+        for slot, own in zip(self.life.slot.tolist(), self.life.rows(), strict=True):
+            row = {**about, "stream": self._names.names[slot], **own}
             told = self.told.get(slot)
             found.append(row if told is None else {**row, **told.row()})
         limited = self.limited.row()

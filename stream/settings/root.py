@@ -105,6 +105,10 @@ class State(Section):
     """Between two commits of alerts, ledger and positions."""
     checkpoint: Duration = by_default("5m")
     """Between two checkpoints of evidence and calibration."""
+    shared: bool | None = None
+    """Whether state travels with its Kafka partition, through a topic; by default with `--workers`."""
+    topic: Text | None = None
+    """That topic, which is made where it is missing; by default `<group.id>.state`."""
 
     @model_validator(mode="after")
     def _often_and_seldom(self) -> State:
@@ -185,12 +189,29 @@ class Settings(Section):
     logging: Logging = Logging()
     """Log lines."""
     reload: Reload = Reload()
-    """When changed rules are taken in; most else needs a restart."""
+    """When changed rules, receivers and routes are taken in; most else needs a restart."""
 
 
 def contradictions(settings: Settings) -> list[tuple[Place, str]]:
     """What is right in each part and wrong as a whole: names that nothing has, names given twice."""
-    return [*_unknown_names(settings), *_lost_sinks(settings), *_twice(settings)]
+    return [*_unknown_names(settings), *_lost_sinks(settings), *_twice(settings), *_unshared(settings)]
+
+
+def _unshared(settings: Settings) -> list[tuple[Place, str]]:
+    """State in a topic belongs to the offsets of one group, and kafka-python alone can write both at once."""
+    place = ("state", "shared")
+    if not settings.state.shared:
+        return (
+            [(("state", "topic"), "needs shared: true")]
+            if settings.state.topic and settings.state.shared is False
+            else []
+        )
+    kafka = [source for source in settings.sources if isinstance(source, KafkaSource)]
+    if len(settings.sources) != 1 or not kafka:
+        return [(place, "needs one source, of type kafka: the state is kept beside its offsets")]
+    if kafka[0].client_library != "kafka-python":
+        return [(place, "needs client_library: kafka-python, which can write state and offsets in one transaction")]
+    return []
 
 
 def _unknown_names(settings: Settings) -> list[tuple[Place, str]]:

@@ -32,6 +32,7 @@ PAGE = {"index.html": "text/html", "heed.css": "text/css", "heed.js": "text/java
         "format.js": "text/javascript", "icon.svg": "image/svg+xml"}  # fmt: skip
 _KINDS = {400: "bad_data", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 409: "conflict",
           500: "internal", 503: "unavailable"}  # fmt: skip
+RULES: Mapping[str, Read] = {"type": one_of("alert", "record"), "exclude_alerts": yes_or_no}  # parameters
 Answer = Callable[[Request], Awaitable[Response]]
 
 
@@ -40,11 +41,15 @@ def application(board: Board, desk: Desk | None = None, reload: Reload | None = 
     app = Starlette(
         routes=[*_page(), *_probes(board), reloading(reload), *_api(board), *silencing(board, desk, _json)],
         middleware=[Middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)],
-        exception_handlers=dict.fromkeys((QueryError, SilenceError), _not_understood)
-        | {HTTPException: _refused, Exception: _failed},
+        exception_handlers=mistakes(),
     )
     app.router.redirect_slashes = False
     return guarded(app)
+
+
+def mistakes() -> dict[Any, Any]:
+    """What is answered to requests that are wrong, and where heed fails."""
+    return dict.fromkeys((QueryError, SilenceError), _not_understood) | {HTTPException: _refused, Exception: _failed}
 
 
 def _page() -> list[Route]:
@@ -88,8 +93,7 @@ def _api(board: Board) -> list[Route]:
         _says("alerts", lambda **how: answers.alerts(board.latest(), **how), {"limit": rows}),
         _says("streams", lambda **how: answers.streams(board.latest(), **how),
               {"limit": rows, "sort": one_of(*SORTS), "group": str, "q": str, "stream": str}),
-        _says("rules", lambda **how: rules(board.latest(), **how),
-              {"type": one_of("alert", "record"), "exclude_alerts": yes_or_no}),
+        _says("rules", lambda **how: rules(board.latest(), **how), RULES),
         _says("coverage", lambda **how: answers.coverage(board.latest(), **how), {"limit": rows, "group": str}),
     ]  # fmt: skip
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stream.notify.desk import Busy, Desk
-from stream.notify.silence import SilenceError, UnknownSilence, Wanted, wanted
+from stream.notify.silence import Silence, SilenceError, UnknownSilence, Wanted, given, wanted
 from stream.web.query import asked
 from stream.web.snapshot import Board
 
@@ -27,17 +27,20 @@ def silencing(board: Board, desk: Desk | None, say: Say) -> list[Route]:
 
     async def silences(request: Request) -> Response:
         if request.method == "POST":
-            return say(_succeeded(await _told(desk, wanted(await _body(request)))), 200)
+            return say(_succeeded(await _told(desk, wanted(await json_body(request)))), 200)
         asked(request.query_params.multi_items(), {})
         return say(_succeeded({"silences": board.latest().silences}), 200)
 
     async def silence(request: Request) -> Response:
-        _not_from_a_page(request)
-        return say(_succeeded(await _told(desk, str(request.path_params["id"]))), 200)
+        key = str(request.path_params["id"])
+        if request.method == "PUT":
+            return say(_succeeded(await _told(desk, given(key, await json_body(request)))), 200)
+        not_from_a_page(request)
+        return say(_succeeded(await _told(desk, key)), 200)
 
     return [
         Route("/api/v1/silences", silences, methods=["GET", "POST"]),
-        Route("/api/v1/silences/{id}", silence, methods=["DELETE"]),
+        Route("/api/v1/silences/{id}", silence, methods=["DELETE", "PUT"]),
     ]
 
 
@@ -45,14 +48,15 @@ def _succeeded(data: object) -> Mapping[str, object]:
     return {"status": "success", "data": data}
 
 
-def _not_from_a_page(request: Request) -> None:
+def not_from_a_page(request: Request) -> None:
     """Browsers name the page that sends a request: no page of anyone may silence alerts behind its reader's back."""
     if "origin" in request.headers:
         raise HTTPException(403, "pages in a browser may not change silences; use heed silence")
 
 
-async def _body(request: Request) -> object:
-    _not_from_a_page(request)
+async def json_body(request: Request) -> object:
+    """The JSON of a request that no page in a browser sent. Raises HTTPException."""
+    not_from_a_page(request)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "the body is JSON, and content-type: application/json says so")
     data = b""
@@ -66,7 +70,7 @@ async def _body(request: Request) -> object:
         raise HTTPException(400, f"the body is no JSON: {error}") from error
 
 
-async def _told(desk: Desk | None, what: Wanted | str) -> dict[str, Any]:
+async def _told(desk: Desk | None, what: Wanted | Silence | str) -> dict[str, Any]:
     """What the loop answers, once it is on disk."""
     if desk is None:
         raise HTTPException(409, "this run keeps no state, and so no silences: start it with a configuration")

@@ -1,19 +1,27 @@
-"""The HTTP interface of several workers as one: their metrics, readiness, alerts and status."""
+"""The HTTP interface of several workers as one: what they say is joined, what is asked for goes to all."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from stream.telemetry import CONTENT_TYPE
+from stream.web import joined
+from stream.web.answers import ALERTS
 from stream.web.every import guarded
+from stream.web.query import asked, rows
+from stream.web.reloading import refusal
+from stream.web.routes import RULES, mistakes
+from stream.web.silencing import json_body, not_from_a_page
 
 SUMS = ("readings", "streams", "late", "guarantee_violations")
 WORST = ("starting", "draining", "catching_up", "warming", "ready")
@@ -31,9 +39,24 @@ class Workers(Protocol):
 
     def metrics(self) -> bytes: ...
 
+    def reload(self) -> list[tuple[int, int, str]]: ...
 
-def together(workers: Workers) -> ASGIApp:
-    """Everything that is served for all workers; each answers for itself at its own address."""
+
+class Silences(Protocol):
+    """The silences of all workers (stream/app/shared_silences.py); answers are a status and JSON."""
+
+    def listed(self) -> list[Mapping[str, Any]]: ...
+
+    def add(self, body: object) -> tuple[int, Any]: ...
+
+    def expire(self, key: str) -> tuple[int, Any]: ...
+
+
+def together(workers: Workers, silences: Silences, reloads: bool = False) -> ASGIApp:
+    """Everything that is served for all workers; each answers for itself at its own address.
+
+    ``reloads``: whether ``/-/reload`` may be asked for.
+    """
 
     def healthy(_: Request) -> Response:
         return PlainTextResponse("healthy\n")
@@ -48,20 +71,65 @@ def together(workers: Workers) -> ASGIApp:
     def status(_: Request) -> Response:
         return JSONResponse(_status(workers))
 
-    def alerts(_: Request) -> Response:
-        said = [each["data"] for each in workers.told("api/v1/alerts?limit=100000") if each]
-        found = {key: [alert for each in said for alert in each[key]] for key in ("alerts", "recent")}
-        total = sum(each["total"] for each in said)
-        return JSONResponse({"status": "success", "data": {**found, "total": total}})
+    def alerts(request: Request) -> Response:
+        how = {"limit": ALERTS} | asked(request.query_params.multi_items(), {"limit": rows})
+        return _joined(workers, "alerts", how, lambda said: joined.alerts(said, how["limit"]))
+
+    def rules(request: Request) -> Response:
+        return _joined(workers, "rules", asked(request.query_params.multi_items(), RULES), joined.rules)
 
     def page(_: Request) -> Response:
         return HTMLResponse(_page(_status(workers)))
 
     routes = {
         "/": page, "/-/healthy": healthy, "/-/ready": ready, "/metrics": metrics,
-        "/api/v1/status": status, "/api/v1/alerts": alerts,
+        "/api/v1/status": status, "/api/v1/alerts": alerts, "/api/v1/rules": rules,
     }  # fmt: skip
-    return guarded(Starlette(routes=[Route(path, answer) for path, answer in routes.items()]))
+    found = [Route(path, answer) for path, answer in routes.items()]
+    found += [_reloading(workers, reloads), *_silencing(silences)]
+    return guarded(Starlette(routes=found, exception_handlers=mistakes()))
+
+
+def _joined(
+    workers: Workers, name: str, how: Mapping[str, Any], join: Callable[[Sequence[Any]], Mapping[str, Any]]
+) -> Response:
+    """What those that answer say, as one; ``how``: parameters."""
+    given = {key: str(value).lower() for key, value in how.items()}
+    said = workers.told(f"api/v1/{name}?{urlencode(given)}")
+    return JSONResponse({"status": "success", "data": join([each["data"] for each in said if each])})
+
+
+def _reloading(workers: Workers, reloads: bool) -> Route:
+    """A line for each worker; 200 where all took it in, else the worst that one of them says."""
+
+    def reload(request: Request) -> Response:
+        refused = refusal(request, reloads)
+        if refused is not None:
+            return refused
+        said = workers.reload()
+        text = "".join(f"worker {number}: {line}\n" for number, _, told in said for line in told.splitlines())
+        return PlainTextResponse(text, max((code for _, code, _ in said), default=200))
+
+    return Route("/-/reload", reload, methods=["POST", "PUT"])
+
+
+def _silencing(silences: Silences) -> list[Route]:
+    async def all_of_them(request: Request) -> Response:
+        if request.method == "POST":
+            code, said = await run_in_threadpool(silences.add, await json_body(request))
+            return JSONResponse(said, code)
+        asked(request.query_params.multi_items(), {})
+        return JSONResponse({"status": "success", "data": {"silences": await run_in_threadpool(silences.listed)}})
+
+    async def one(request: Request) -> Response:
+        not_from_a_page(request)
+        code, said = await run_in_threadpool(silences.expire, str(request.path_params["id"]))
+        return JSONResponse(said, code)
+
+    return [
+        Route("/api/v1/silences", all_of_them, methods=["GET", "POST"]),
+        Route("/api/v1/silences/{id}", one, methods=["DELETE"]),
+    ]
 
 
 def _status(workers: Workers) -> dict[str, Any]:

@@ -28,8 +28,10 @@ from secure_broker import KEY_PASSWORD, PASSWORD, USER, SecureBroker, TokenEndpo
 from test_kafka import message, read_back, reading, write
 
 from connectors.kafka_client import consumer_settings
+from connectors.kafka_compacted import StateTopicError
 from connectors.kafka_probe import probe
 from connectors.kafka_sink import KafkaSink
+from connectors.kafka_state import StateTopic
 from connectors.sink import SinkError
 
 pytestmark = pytest.mark.kafka
@@ -157,10 +159,16 @@ def test_a_password_that_is_set_right_later_lets_in(secure: SecureBroker) -> Non
 
 
 @contextmanager
-def denied(secure: SecureBroker, kind: ResourceType, name: str, operation: ACLOperation) -> Iterator[None]:
-    """As if the right had been taken away."""
+def denied(
+    secure: SecureBroker,
+    kind: ResourceType,
+    name: str,
+    operation: ACLOperation,
+    permission: ACLPermissionType = ACLPermissionType.DENY,
+) -> Iterator[None]:
+    """As if the right had been taken away; with ALLOW, as if all others had."""
     admin = KafkaAdminClient(bootstrap_servers=secure.broker.servers)
-    acl = ACL(f"User:{USER}", "*", operation, ACLPermissionType.DENY, ResourcePattern(kind, name))
+    acl = ACL(f"User:{USER}", "*", operation, permission, ResourcePattern(kind, name))
     admin.create_acls([acl])
     yield
     admin.delete_acls([acl])
@@ -326,3 +334,27 @@ def test_names_are_checked_unless_said_otherwise() -> None:
     assert not loose.check_hostname and loose.verify_mode.name == "CERT_REQUIRED"
     blind = consumer_settings({**client, "enable.ssl.certificate.verification": "false"})["ssl_context"]
     assert blind.verify_mode.name == "CERT_NONE"
+
+
+def test_a_state_topic_that_may_not_be_made_is_told_with_the_way_to_make_it(secure: SecureBroker) -> None:
+    topic = "g.plant.vault.state"
+    state = StateTopic(secure.client(), topic, "g.plant.vault", "a", timeout_s=5)
+    with (
+        denied(secure, ResourceType.TOPIC, topic, ACLOperation.DESCRIBE, ACLPermissionType.ALLOW),
+        denied(secure, ResourceType.CLUSTER, "kafka-cluster", ACLOperation.CREATE),
+        pytest.raises(StateTopicError, match=f"may not create topics; .*--topic {topic} .*cleanup.policy=compact"),
+    ):
+        state.read(["plant.vault/0"])
+    with (
+        denied(secure, ResourceType.TOPIC, topic, ACLOperation.READ),
+        pytest.raises(StateTopicError, match=f"may not see the topic {topic}"),
+    ):
+        state.read(["plant.vault/0"])
+    assert state.read(["plant.vault/0"]) == {} and state.problem is None
+    identity = "g.plant.vault-b"
+    with (
+        denied(secure, ResourceType.TRANSACTIONAL_ID, identity, ACLOperation.WRITE),
+        pytest.raises(StateTopicError, match="TransactionalIdAuthorizationFailed"),
+    ):
+        StateTopic(secure.client(), topic, "g.plant.vault", "b", timeout_s=5).read(["plant.vault/0"])
+    state.close()

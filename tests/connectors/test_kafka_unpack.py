@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -166,6 +167,18 @@ some_sizes = st.lists(st.integers(1, 30), min_size=1, max_size=3)
 def test_any_batches_give_the_same_records(batches: list[Written], start: int, sizes: list[int]) -> None:
     _, singly = same(fetched(batches), start, sizes)
     assert singly == 0
+
+
+def test_keys_that_are_not_there_take_no_room() -> None:
+    batch = Written([(1, 1, None, b"v" * 1000, []) for _ in range(2000)])
+    data = WholeRecords(Unpacking(), 100, AT, MemoryRecords(fetched([batch]))).take()
+    columns = of_poll(list(data))
+    tracemalloc.start()
+    keys = list(columns.keys)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert keys == [None] * 2000
+    assert peak < 1 << 20, "each was cut from its place to the end of the fetch"
 
 
 @dataclass(frozen=True)

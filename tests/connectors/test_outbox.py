@@ -305,3 +305,70 @@ def test_of_what_waits_for_people_the_newest_of_each_incident_is_sent_and_all_co
     assert sorted(box.take_sent()) == list(range(31))
     found = box.counts()["sink"]
     assert (found.delivered, found.merged, found.waiting) == (7, 24, 0)
+
+
+def test_a_sink_that_is_exchanged_gets_what_waits_at_once() -> None:
+    def asks_for_an_hour(numbers: list[int]) -> None:
+        raise SinkError("later", "rate_limited", wait_s=3600.0)
+
+    old, new = Listening(trouble=asks_for_an_hour), Listening()
+    box = Outbox({"sink": old})
+    box.put(messages("sink", range(10)))
+    assert eventually(lambda: old.tries == 1 and box.problems() == {"sink": "later"})
+    box.exchange({"sink": new})
+    assert eventually(lambda: len(new.got) == 10 and old.closed == 1)
+    assert (new.got, old.got, box.problems()) == (list(range(10)), [], {})
+    box.put(messages("sink", [10]))
+    assert box.close() and new.got[-1] == 10
+    assert sorted(box.take_sent()) == list(range(11)) and new.closed >= 1
+
+
+def test_a_try_under_way_ends_with_the_sink_it_began_with() -> None:
+    gate, under_way = threading.Event(), threading.Event()
+
+    def slow(numbers: list[int]) -> None:
+        under_way.set()
+        gate.wait(20)
+
+    old, new = Listening(trouble=slow), Listening()
+    box = Outbox({"sink": old})
+    box.put(messages("sink", [0]))
+    assert under_way.wait(20)
+    box.put(messages("sink", [1]))
+    box.exchange({"sink": new})
+    gate.set()
+    assert eventually(lambda: new.got == [1] and old.closed == 1)
+    assert old.got == [0]
+    box.close()
+
+
+def test_a_sink_that_nothing_waits_for_is_closed_when_it_is_exchanged() -> None:
+    first, second, third = Listening(), Listening(), Listening()
+    box = Outbox({"sink": first})
+    box.exchange({"sink": second})
+    box.exchange({"sink": third})
+    assert eventually(lambda: first.closed and second.closed)
+    assert box.close() and third.closed >= 1
+
+
+def test_a_sink_that_is_gone_ends_with_its_try_and_what_it_took_counts() -> None:
+    gate, under_way = threading.Event(), threading.Event()
+
+    def slow(numbers: list[int]) -> None:
+        under_way.set()
+        gate.wait(20)
+
+    old, other = Listening("old", slow), Listening("other")
+    box = Outbox({"old": old, "other": other})
+    box.put(messages("old", [0]))
+    assert under_way.wait(20)
+    box.put(messages("old", [1, 2]))
+    box.exchange({"new": (new := Listening("new"))}, ["old"])
+    assert box.parting and set(box.sinks) == set(box.counts()) == {"other", "new"}
+    box.put([*messages("new", [3]), *messages("other", [4])])
+    assert eventually(lambda: new.got == [3] and other.got == [4]), "nobody waits for the one that leaves"
+    gate.set()
+    sent: list[int] = []
+    assert eventually(lambda: sent.extend(box.take_sent()) or not box.parting)  # type: ignore[func-returns-value]
+    assert (sorted(sent), old.got, old.closed) == ([0, 3, 4], [0], 1)
+    assert box.close()

@@ -54,7 +54,7 @@ def same(a: Batch, b: Batch) -> None:
         np.testing.assert_array_equal(got, expected)
         assert got.dtype == expected.dtype
     np.testing.assert_array_equal(_flags(a), _flags(b))
-    assert (a.positions, a.at_end, a.ended, a.counts) == (b.positions, b.at_end, b.ended, b.counts)
+    assert (a.positions, a.at_end, a.ended, a.counts, a.held) == (b.positions, b.at_end, b.ended, b.counts, b.held)
 
 
 def _flags(batch: Batch) -> np.ndarray:
@@ -66,7 +66,7 @@ def test_turns_come_back_with_their_time_their_ends_and_what_the_clock_showed(tm
     writer = RecordingWriter(tmp_path / "r.parquet", "windows: {}", "sha256:1")
     told = [
         (T0 + 9, a_batch([0, 2], 1, positions={0: 3}, counts={"records": 2}, backlog=np.array([True, False]))),
-        (T0 + 10, empty(at_end=(0, 1))),
+        (T0 + 10, replace(empty(at_end=(1,)), held=(0,))),
         (T0 + 10, a_batch([2, 1, 0], 5, 1, at_end=(0,), ended=(1,))),
     ]
     for i, (now, batch) in enumerate(told):

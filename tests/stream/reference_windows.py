@@ -14,7 +14,8 @@ from connectors.batch import REFUSED, SECOND, Batch, StreamTable
 from stream.aggregate import AGGREGATES, TRANSFORMS
 from stream.lane import Tick
 from stream.watermark import NEVER
-from stream.windows import COUNTS, NewStreams, Windows
+from stream.window_state import COUNTS
+from stream.windows import NewStreams, Windows
 
 EPOCH = 1_700_000_000 * SECOND
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
+from listening import eventually
 from monitor_feed import Run, noise
 
+from connectors.handover import GONE
 from connectors.outbox import Outbox
 from connectors.sink import SinkError
 from connectors.store import Store
@@ -94,3 +97,45 @@ def test_what_waits_for_a_sink_that_is_configured_no_longer_is_said_and_kept(tmp
     store = Store(tmp_path)
     assert store.outbox() == []
     store.close()
+
+
+def test_what_waits_for_a_sink_that_is_taken_away_is_said_and_kept_and_what_it_took_last_is_not(
+    tmp_path: Path, log: io.StringIO
+) -> None:
+    gate, under_way = threading.Event(), threading.Event()
+
+    class Slow(Picky):
+        def send(self, messages: Sequence[Mapping[str, object]]) -> None:
+            under_way.set()
+            gate.wait(20)
+            super().send(messages)
+
+    run, store, old, new = Run(noise(5, 2), ["a", "a"]), Store(tmp_path), Slow("old"), Picky("new")
+    outbox, progress = Outbox({"receiver/old": old}), Progress({"p": 0}, {"p": 1})
+    keeper = Durable(store, run.monitor, run.world.partitions, outbox, SECOND, 300 * SECOND)
+    keeper.restore()
+
+    def commit(*numbers: int, to: str = "receiver/old") -> None:
+        keeper.commit(SECOND, [], progress, True, [(to, {"n": n}) for n in numbers])
+
+    commit(1)
+    assert under_way.wait(20)
+    commit(2, 3)
+    outbox.exchange({"receiver/new": new}, ["receiver/old"])
+    keeper.readdress()
+    commit(4, to="receiver/new")
+    assert lines(log, "notification.abandoned") == [], "its last try has not ended"
+    gate.set()
+
+    def settled() -> bool:
+        commit()
+        return bool(lines(log, "notification.abandoned")) and store.outbox() == []
+
+    assert eventually(settled)
+    assert (old.got, new.got) == ([1], [4])
+    assert [(line["name"], line["messages"]) for line in lines(log, "notification.abandoned")] == [("receiver/old", 2)]
+    with store.shelf() as shelf:
+        assert [(message["n"], reason) for _, _, reason, message in shelf.dead()] == [(2, GONE), (3, GONE)]
+    commit()
+    keeper.close(2 * SECOND, progress)
+    assert len(lines(log, "notification.abandoned")) == 1

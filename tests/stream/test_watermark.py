@@ -1,6 +1,7 @@
 """How far event time has come: what moves a watermark, what holds it, and what does neither."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,15 @@ def test_a_partition_read_to_its_end_moves_with_time() -> None:
     assert at(m, 10, readings((10, 10, 0, 0), at_end=(0,))) == 8
     assert at(m, 15, empty(at_end=(0,))) == 13
     assert at(m, 500, empty(at_end=(0,))) == 498  # idle long since, and still
+
+
+def test_a_partition_that_is_held_up_is_waited_for_however_long() -> None:
+    m = marks()
+    held = replace(empty(at_end=(1,)), held=(0,))
+    assert at(m, 10, readings((10, 10, 0, 0), (10, 10, 1, 0), at_end=(0, 1))) == 8
+    assert at(m, 15, held) == at(m, 15 + 5 * IDLE, held) == 8
+    assert at(m, 16 + 5 * IDLE, empty(at_end=(1,))) == 8, "held no longer, it may be quiet from here on"
+    assert at(m, 17 + 6 * IDLE, empty(at_end=(1,))) == 15 + 6 * IDLE
 
 
 def test_a_partition_that_is_behind_moves_with_its_readings_only() -> None:

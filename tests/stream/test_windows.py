@@ -10,7 +10,8 @@ from reference_windows import EPOCH, Driver, Frame, Limits, Poll, Reading, Setti
 
 from connectors.batch import SECOND, Batch
 from connectors.store import StoreError
-from stream.windows import MOST_OPEN, Windows
+from stream.window_state import MOST_OPEN
+from stream.windows import Windows
 
 S = SECOND
 offsets = itertools.count()
@@ -153,7 +154,7 @@ def test_a_finer_raster_that_comes_later_loses_nothing_that_is_open() -> None:
     assert values([f for f in frames if f.lane[0] == S], "a")[:3] == "123"
     fine = [f.rows["b"].value for f in frames if f.lane[0] < S]
     assert fine[:100] == list(range(100))
-    assert len(d.windows.lanes[1].arrived) == MOST_OPEN
+    assert d.windows._open.room == MOST_OPEN
 
 
 def test_one_partition_behind_holds_the_frames_of_all_and_then_lets_them_go() -> None:

@@ -131,10 +131,15 @@ def last_words(log: Path) -> dict[str, Any]:
     return next(line for line in reversed(lines) if line["event"] == "daemon.stopped")
 
 
-def alerts_on(servers: str, topic: str) -> list[dict[str, Any]]:
+def alerts_on(servers: str, topic: str, isolation: str = "read_uncommitted") -> list[dict[str, Any]]:
     """Every message on the alert topic, in order."""
     consumer = KafkaConsumer(
-        topic, bootstrap_servers=servers, auto_offset_reset="earliest", consumer_timeout_ms=3000, group_id=None
+        topic,
+        bootstrap_servers=servers,
+        auto_offset_reset="earliest",
+        consumer_timeout_ms=3000,
+        group_id=None,
+        isolation_level=isolation,
     )
     found = [json.loads(record.value) for record in consumer]
     consumer.close()

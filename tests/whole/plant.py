@@ -14,6 +14,7 @@ from connectors.synthetic import DEMO_FAULTS, World
 
 STEP = SECOND // 4
 TOPIC = {"sensor": "plant", "traffic": "roads", "market": "markets"}
+AHEAD = 40  # steps: how far the end is written ahead of time, where it is plugged
 
 
 def world(streams: int, seed: int, history: int, start: int) -> World:
@@ -24,23 +25,30 @@ def world(streams: int, seed: int, history: int, start: int) -> World:
 def main(given: dict[str, Any]) -> None:
     """Write ``history`` steps at once, then ``seconds`` as time passes.
 
-    ``given``: servers, suffix (of the topics), streams, seed, history, start (ns), seconds, faults (how many).
+    ``given``: servers, suffix (of the topics), streams, seed, history, start (ns), seconds, faults (how many); names
+    (of faults), tail (seconds without a fault at the end) and plug (a message that is no reading, written last of each
+    topic, behind steps that come ahead of their time) may be left out.
     Prints the faults as one JSON line first, and a line when the history is written.
     """
     made = world(given["streams"], given["seed"], given["history"], given["start"])
     end = given["start"] + given["seconds"] * SECOND
-    planned = made.plan(given["start"] + 4 * SECOND, end - 9 * SECOND, DEMO_FAULTS, given["faults"], gap_steps=60)
+    last = end - given.get("tail", 9) * SECOND
+    names = given.get("names", DEMO_FAULTS)
+    planned = made.plan(given["start"] + 4 * SECOND, last, names, given["faults"], gap_steps=given.get("gap", 60))
     print(json.dumps([told(f) for f in planned if f.kind == "fault"]), flush=True)
     producer = KafkaProducer(bootstrap_servers=given["servers"], linger_ms=10, acks=1)
     topics = [TOPIC[labels["kind"]] + given["suffix"] for labels in made.labels]
     steps = given["history"] + given["seconds"] * 4
+    in_time = steps - AHEAD if "plug" in given else steps
     for k in range(steps):
-        due = (made.start_ns + k * STEP - time.time_ns()) / 1e9
+        due = (made.start_ns + min(k, in_time) * STEP - time.time_ns()) / 1e9
         if due > 0:
             time.sleep(due)
         write(producer, made, topics, k)
         if k == given["history"]:
             print("history", flush=True)
+    for topic in sorted(set(topics)) if "plug" in given else ():
+        producer.send(topic, given["plug"].encode())
     producer.flush()
     print("done", flush=True)
 

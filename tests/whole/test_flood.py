@@ -108,7 +108,8 @@ def letters(servers: str, topic: str) -> Iterator[tuple[str, int, int]]:
 def test_of_a_flood_of_broken_messages_each_is_told_of_once_and_each_good_one_is_scored(
     kafka: str, topic: Topic, tmp_path: Path
 ) -> None:
-    plant, dead = topic(2), topic(name="dead")
+    keep = {"retention.ms": "-1"}  # the records are old, and what is old the broker takes away
+    plant, dead = topic(2, **keep), topic(name="dead", **keep)
     reasons, readings = flood(kafka, plant, MESSAGES)
     assert len(WAYS) >= 20 and sum(reasons.values()) > 0.25 * MESSAGES
     given = {

@@ -1,68 +1,174 @@
-"""kill -9 at random moments of a Kafka run: no alert lost, none doubled beyond its key, the ledger conserves."""
+"""kill -9 at twenty random moments under load: one alert for each fault, all windows counted, the same evidence."""
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
 import time
 import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaConsumer, TopicPartition
+from kafka.admin import KafkaAdminClient
 
-from stream.ledger import GAP, OUTCOMES
+from stream.ledger import OUTCOMES
 from whole import kafka_run as k
+from whole.evidence import differences, evidence
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
-STREAMS, SECONDS, HISTORY, KILLS = 60, 50, 600, 10
+STREAMS, SECONDS, HISTORY, KILLS, FAULTS = 500, 45, 240, 20, 14
+TAIL_S = 15  # from the last fault's end to the last reading: until its alert has resolved
+RULES = {
+    "groups": [
+        {
+            "name": "plant",
+            "rules": [
+                {"alert": "Anomaly", "expr": "score >= 1", "keep_firing_for": "2s", "cool_down": "30s"},
+                {"alert": "Away", "expr": 'score >= 1 and abs(value - avg_over("value", "10s")) > 0'},
+                {"alert": "OfGroup", "expr": "group_max(score) >= 1.3", "keep_firing_for": "4s"},
+            ],
+        }
+    ]
+}
 
 
-def seen(messages: list[dict[str, Any]], until_ns: int) -> dict[tuple[str, str, str], int]:
-    """How often each alert change was told, of those that began before ``until_ns``."""
-    found: dict[tuple[str, str, str], int] = {}
-    for m in messages:
-        if datetime.fromisoformat(m["starts_at"]).timestamp() * 1e9 < until_ns:
-            key = (m["fingerprint"], m["starts_at"], m["status"])
-            found[key] = found.get(key, 0) + 1
-    return found
+def at_start_up(heed: subprocess.Popen[bytes], state: Path, rng: random.Random) -> None:
+    """While it loads, opens, restores or joins its group."""
+    time.sleep(0.3 + 2.2 * rng.random())
 
 
-def looked_at(counts: dict[str, list[int]]) -> dict[str, list[int]]:
-    """Without gaps: how many of them there are depends on when a run was stopped."""
-    return {name: [n for i, n in enumerate(row) if i != GAP] for name, row in counts.items()}
+def at_work(heed: subprocess.Popen[bytes], state: Path, rng: random.Random) -> None:
+    time.sleep(1.5 + 2 * rng.random())
 
 
-def test_ten_kills_lose_no_alert_and_no_window(kafka: str, tmp_path: Path) -> None:
+def in_a_checkpoint(heed: subprocess.Popen[bytes], state: Path, rng: random.Random) -> None:
+    """While it writes a checkpoint, or within a moment of that; at the latest after some seconds."""
+    time.sleep(1.5)
+    until_seen(heed, (state / "checkpoint.tmp").exists)
+    time.sleep(0.004 * rng.random())
+
+
+def in_a_commit(heed: subprocess.Popen[bytes], state: Path, rng: random.Random) -> None:
+    """While SQLite writes its log, or within a moment of that."""
+    time.sleep(1.5 + rng.random())
+    log = state / "state.db-wal"
+    before = log.stat().st_mtime_ns if log.exists() else 0
+    until_seen(heed, lambda: log.exists() and log.stat().st_mtime_ns != before)
+    time.sleep(0.002 * rng.random())
+
+
+def until_seen(heed: subprocess.Popen[bytes], happens: Callable[[], bool]) -> None:
+    end = time.monotonic() + 3
+    while not happens() and time.monotonic() < end:
+        assert heed.poll() is None
+
+
+MOMENTS = (at_start_up, at_work, in_a_checkpoint, in_a_commit)
+
+
+def config(folder: Path, servers: str, suffix: str, name: str, plug: str) -> Path:
+    """Commits and checkpoints often; a budget that sheds nothing; dead letters that can't be written."""
+    rules = folder / "rules.yaml"
+    rules.write_text(json.dumps(RULES))
+    path = k.config(
+        folder, servers, suffix, name,
+        budget={"latency": "60s"},
+        windows={"lateness": "6s"},
+        rule_files=[str(rules)],
+        state={"path": str(folder / name), "commit": "100ms", "checkpoint": "500ms"},
+    )  # fmt: skip
+    tree = json.loads(path.read_text())
+    tree["sources"][0]["dead_letter_topic"] = plug
+    path.write_text(json.dumps(tree))
+    return path
+
+
+def plug_topic(servers: str, suffix: str) -> str:
+    """A topic that takes no dead letter: behind one, event time stands still, at the same place for everybody."""
+    admin = KafkaAdminClient(bootstrap_servers=servers)
+    name = f"plug-{suffix}"
+    one = {"num_partitions": 1, "replication_factor": 1, "configs": {"max.message.bytes": "1"}}
+    admin.create_topics({name: one}, wait_for_metadata=True)
+    admin.close()
+    return name
+
+
+def readings_on(servers: str, suffix: str) -> int:
+    """How many records lie before the plugs."""
+    parts = [TopicPartition(name + suffix, 0) for name in k.TOPICS]
+    consumer = KafkaConsumer(bootstrap_servers=servers, group_id=None)
+    ends = consumer.end_offsets(parts)
+    consumer.close()
+    return sum(ends.values()) - len(parts)
+
+
+def wait_until_plugged(heed: subprocess.Popen[bytes], state: Path, readings: int, patience_s: float = 180) -> None:
+    end = time.monotonic() + patience_s
+    while (read := k.positions(state)) < readings:
+        assert time.monotonic() < end and heed.poll() is None, f"{read} of {readings}"
+        time.sleep(0.2)
+    assert read == readings
+
+
+def seen(messages: list[dict[str, Any]]) -> Counter[tuple[str, ...]]:
+    """How often each alert change was told; rule and stream stand beside the key."""
+    keys = ("fingerprint", "starts_at", "status", "rule")
+    return Counter((*(m[key] for key in keys), m["labels"].get("stream", "")) for m in messages)
+
+
+def alerts_of(fault: dict[str, Any], told: Iterable[tuple[str, ...]]) -> list[str]:
+    """What was told of the stream of a fault by alerts that began in it, or soon after it: each change once."""
+    changes = []
+    for _, starts_at, status, rule, stream in told:
+        began = datetime.fromisoformat(starts_at).timestamp() * 1e9
+        if (rule, stream) == ("Anomaly", *fault["streams"]) and fault["start"] - 1e6 < began < fault["end"] + 2e9:
+            changes.append(status)
+    return sorted(changes)
+
+
+def test_twenty_kills_under_load_change_nothing(kafka: str, tmp_path: Path) -> None:
     suffix = uuid.uuid4().hex[:8]
     killed, calm = f"killed-{suffix}", f"undisturbed-{suffix}"
     k.make_topics(kafka, suffix, killed)
     k.make_topics(kafka, "x" + suffix, calm)
-    start = k.now_ns() + 4_000_000_000
-    given = {"servers": kafka, "suffix": suffix, "streams": STREAMS, "seed": 5, "history": HISTORY, "start": start}
-    plant, faults = k.start_plant({**given, "seconds": SECONDS, "faults": 14})
-    more = {"budget": {"latency": "60s"}, "windows": {"lateness": "2s"}}
-    file = k.config(tmp_path, kafka, suffix, killed, **more)
+    plug = plug_topic(kafka, suffix)
+    files = {name: config(tmp_path, kafka, suffix, name, plug) for name in (killed, calm)}
+    start = k.now_ns() + 5_000_000_000
+    plant, faults = k.start_plant(
+        {
+            "servers": kafka, "suffix": suffix, "streams": STREAMS, "seed": 5, "history": HISTORY, "start": start,
+            "seconds": SECONDS, "faults": FAULTS, "tail": TAIL_S, "names": ["spike", "level_shift", "noise_burst"],
+            "plug": "no reading", "gap": 100,
+        }
+    )  # fmt: skip
     rng = random.Random(7)
-    for _ in range(KILLS):
-        heed = k.start_heed(file, tmp_path / "killed.log")
-        time.sleep(2 + 2.5 * rng.random())
+    moments = [moment for moment in MOMENTS for _ in range(KILLS // len(MOMENTS))]
+    rng.shuffle(moments)
+    for moment in moments:
+        heed = k.start_heed(files[killed], tmp_path / f"{killed}.log")
+        moment(heed, tmp_path / killed, rng)
         heed.kill()
         assert heed.wait() == -9
     assert plant.wait(180) == 0
-    end = start + SECONDS * 1_000_000_000 - 1_000_000_000
-    for file_of, name in ((file, killed), (k.config(tmp_path, kafka, suffix, calm, **more), calm)):
-        heed = k.start_heed(file_of, tmp_path / f"{name}.log")
-        k.wait_until_read(heed, tmp_path / name)
+    daemons = {name: k.start_heed(files[name], tmp_path / f"{name}.log") for name in files}
+    for name, heed in daemons.items():
+        wait_until_plugged(heed, tmp_path / name, readings_on(kafka, suffix))
         assert k.stop(heed) == 0
 
-    told, wanted = seen(k.alerts_on(kafka, killed), end), seen(k.alerts_on(kafka, calm), end)
-    fired = {key for key in wanted if key[2] == "firing"}
-    assert len(fired) >= len(faults) // 2, "the undisturbed run tells of faults at all"
-    assert {key for key in told if key[2] == "firing"} == fired
+    told, wanted = (seen(k.alerts_on(kafka, name)) for name in (killed, calm))
+    assert set(told) == set(wanted)
     assert max(wanted.values()) == 1
-    assert looked_at(k.ledger(tmp_path / killed)) == looked_at(k.ledger(tmp_path / calm))
-    for name in (killed, calm):
+    assert len(faults) == FAULTS
+    assert [alerts_of(fault, told) for fault in faults] == [["firing", "resolved"]] * FAULTS
+    assert k.ledger(tmp_path / killed) == k.ledger(tmp_path / calm)
+    for name in files:
         windows = k.last_words(tmp_path / f"{name}.log")["windows"]
         assert windows["due"] == sum(windows[outcome] for outcome in OUTCOMES)
         assert windows["shed"] == 0
+    assert not differences(*(evidence(tmp_path / name) for name in files))

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: what is told agrees with a plain reading of the rules, over kills too."""
+"""Whatever happens in whatever order: what is told agrees with a plain reading of the rules, over kills and reloads."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from stream.notify.silence import wanted
 
 NAMES = ("m1/a", "m1/b", "m1/c", "m2/a", "m2/b")
 WAIT_S, INTERVAL_S, REPEAT_S = WAIT // SECOND, INTERVAL // SECOND, 300
-Step = tuple[int, frozenset[int], bool]  # seconds since the one before, alerts that change then, killed after it
+Step = tuple[int, frozenset[int], str]  # seconds since the one before, alerts that change then, what is done after it
+AFTER = st.sampled_from(["", "", "kill", "reload"])
 
 steps = st.lists(
-    st.tuples(st.integers(0, 90), st.frozensets(st.integers(0, len(NAMES) - 1), max_size=3), st.booleans()), max_size=40
+    st.tuples(st.integers(0, 90), st.frozensets(st.integers(0, len(NAMES) - 1), max_size=3), AFTER), max_size=40
 )
 
 
@@ -67,14 +68,17 @@ class World:
         group.since = self.second if group.since is None else group.since
         return message(name, self.second, "firing" if firing else "resolved", since=start)
 
-    def turn(self, seconds: int, changing: frozenset[int] = frozenset(), kill: bool = False) -> None:
+    def turn(self, seconds: int, changing: frozenset[int] = frozenset(), after: str = "") -> None:
         self.second += seconds
         self.told.at(self.second, *(self.change(NAMES[i]) for i in sorted(changing)))
         for name, group in self.groups.items():
             said = group.step(self.second)
             self.expected += [] if said is None else [(self.second, name, said)]
-        if kill:
-            self.told.restart([message(name, start) for name, start in self.began.items()])
+        firing = [message(name, start) for name, start in self.began.items()]
+        if after == "kill":
+            self.told.restart(firing)
+        elif after == "reload":
+            self.told.reload(firing)
 
     def found(self) -> list[tuple[int, str, set[tuple[str, int, bool]]]]:
         """What heed told, in the same words."""
@@ -99,10 +103,10 @@ def world() -> World:
 
 @settings(max_examples=300, deadline=None)
 @given(steps)
-def test_what_is_told_is_what_the_rules_say_whenever_it_is_killed(found: list[Step]) -> None:
+def test_what_is_told_is_what_the_rules_say_whenever_it_is_killed_or_reloaded(found: list[Step]) -> None:
     it = world()
-    for seconds, changing, kill in found:
-        it.turn(seconds, changing, kill)
+    for seconds, changing, after in found:
+        it.turn(seconds, changing, after)
     for _ in range(40):
         it.turn(7)
     order = sorted(it.found(), key=lambda each: each[:2])
@@ -119,8 +123,8 @@ def test_every_alert_is_told_to_all_who_should_hear_of_it_and_its_end_too(found:
         for name, (wait, interval) in waits.items()
     ]  # fmt: skip
     it = World(Told(route(receivers["none"]), routes))
-    for seconds, changing, kill in found:
-        it.turn(seconds, changing, kill)
+    for seconds, changing, after in found:
+        it.turn(seconds, changing, after)
     last = {name: each for group in it.groups.values() for name, each in group.now.items()}
     it.turn(1000)
     for name, (wait, interval) in waits.items():
@@ -146,12 +150,12 @@ def test_nobody_hears_of_who_is_silenced_and_everybody_of_who_fires_when_it_is_o
 ) -> None:
     it = world()
     spans: list[tuple[int, int, str]] = []
-    for number, (seconds, changing, kill) in enumerate(found):
+    for number, (seconds, changing, after) in enumerate(found):
         for _, pattern, lasts in [each for each in silences if each[0] == number]:
             body = {"matchers": [f"stream=~{pattern}"], "duration": f"{lasts}s", **SILENCE}
             it.told.notifier.desk.ask(wanted(body))
             spans.append((it.second + seconds, it.second + seconds + lasts, pattern))
-        it.turn(seconds, changing, kill)
+        it.turn(seconds, changing, after)
     it.turn(401)
     it.turn(INTERVAL_S)
     for when, _, said in it.told.sent:

@@ -23,7 +23,7 @@ from stream.settings import from_mapping
 from stream.state import Durable
 from stream.telling import teller
 
-STREAMS, STEPS, STORM = 5000, 14, 8
+STREAMS, STEPS, STORM = 5000, 16, 8
 URL = {"url": "http://127.0.0.1:1"}
 
 
@@ -82,7 +82,7 @@ def run(folder: Path, receivers: bool) -> tuple[dict[str, Kept], Loop, Any]:
     notifier = notifier_of(settings, outbox)
     keeper = Durable(store, monitor, world.partitions, outbox, SECOND, 300 * SECOND, notifier=notifier)
     tell = teller(world.table, None)
-    loop = Loop(monitor, Steps(world), world.clock, world.partitions, keeper, tell, notifier=notifier)  # type: ignore[arg-type]
+    loop = Loop(monitor, Steps(world), world.clock, world.partitions, keeper, tell, notifier=notifier, most=500)  # type: ignore[arg-type]
     loop.run()
     keeper.close(world.clock.now(), loop.progress)
     return sinks, loop, monitor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from connectors.batch import SECOND
@@ -43,8 +44,12 @@ class Told:
         self.now = 0.0
 
     def _new(self) -> Notifier:
-        default, routes, how = self.made
-        return Notifier(Routes(default, routes), **how)
+        return Notifier(self._routes(), **self.made[2])
+
+    def _routes(self) -> Routes:
+        """Made anew, as they are from a configuration."""
+        default, routes, _ = self.made
+        return Routes(replace(default, _names={}), [replace(each, _names={}) for each in routes])
 
     def at(self, second: float, *messages: dict[str, Any]) -> list[dict[str, Any]]:
         """One turn; what was told in it."""
@@ -74,6 +79,11 @@ class Told:
 
         self.notifier = self._new()
         self.notifier.restore({key: json.loads(json.dumps(row)) for key, row in self.rows.items()}, firing)
+
+    def reload(self, firing: Sequence[dict[str, Any]], default: Route | None = None, *routes: Route) -> None:
+        """Other routes, or without any the same ones again."""
+        self.made = self.made if default is None else (default, routes, self.made[2])
+        self.notifier.reroute(self._routes(), firing)
 
 
 def streams(notification: dict[str, Any], status: str | None = None) -> list[str]:

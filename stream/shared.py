@@ -1,0 +1,261 @@
+"""State that travels with its partition: in a topic that every process of the group reads, written with its position.
+
+One transaction holds the state of partitions, the group's offsets and the alert messages for topics of the same
+brokers. Whoever gets a partition goes on from there; whoever has lost it is refused (docs/decisions/023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
+
+from connectors.source import Source, SourceError
+from connectors.store import Commit, StoreError, packed, unpacked
+from stream import parcel
+from stream.loop import Message, Progress
+from stream.notify.notifier import Addressed
+from stream.rules.message import message
+from stream.state import Durable
+
+LARGE, SMALL = "large", "small"
+Pieces = dict[tuple[str, str], bytes]
+Labels = Mapping[str, str]
+
+
+class Topic(Protocol):
+    """Where state is kept by partition; connectors.kafka_state.StateTopic is one."""
+
+    def read(self, partitions: Sequence[str]) -> dict[str, dict[str, bytes]]:
+        """Pieces by partition and kind. Raises SourceError."""
+        ...
+
+    def write(
+        self,
+        pieces: Mapping[tuple[str, str], bytes],
+        offsets: Mapping[str, int],
+        member: Any,
+        messages: Sequence[tuple[str, Message]] = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """All of it or nothing. Raises SourceError."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...
+
+
+class Shared(Durable):
+    """State in a topic; the store keeps what concerns this process alone: the outbox, silences, who was told what.
+
+    ``topics``: by name, the alert sinks that are topics of the same brokers, which get their messages with the state.
+    Is also the source's Custody.
+    """
+
+    def __init__(self, topic: Topic, topics: Mapping[str, str], instance: str, *rest: Any) -> None:
+        super().__init__(*rest)
+        self._topic, self._topics, self._instance = topic, topics, instance
+        self._member: Callable[[], tuple[Any, dict[str, str]] | None] = lambda: None
+        self._outgoing: list[tuple[str, Message]] = []  # for topics of the same brokers
+        self._batch = 0  # number of the last transaction, in the store once what went with it is there
+        self._began: dict[str, int] = {}  # where the reading of each partition began
+        self._large: dict[str, int] = {}  # when the large piece of each partition was last written, ns
+        self._progress = Progress()
+        self._refused = ""  # why the last transaction did not come through
+
+    # -- partitions come and go
+
+    def adopt(self, partitions: Sequence[str]) -> Mapping[str, int]:
+        """Go on with the state of partitions where another process was, or this one before."""
+        kept = self._topic.read(partitions)
+        found: dict[str, int] = {}
+        for name in partitions:
+            self._forget([name])
+            pieces = kept.get(name, {})
+            number = self._partitions.number(name)
+            try:
+                if SMALL in pieces:
+                    found[name] = self._take_up(name, pieces)
+                else:
+                    parcel.begin(self._monitor, number, self._now())
+            except StoreError as error:
+                self._log.error("state.failed", error=str(error))
+                parcel.begin(self._monitor, number, self._now())
+        self._log.info("state.adopted", positions=found, new=sorted(set(partitions) - found.keys()))
+        self._progress.positions.update(found)
+        return found
+
+    def _now(self) -> int:
+        return self._monitor.parts.clock.now()
+
+    def _take_up(self, name: str, pieces: Mapping[str, bytes]) -> int:
+        small = unpacked(pieces[SMALL], name)
+        large = unpacked(pieces[LARGE], name) if LARGE in pieces else None
+        position = parcel.put(self._monitor, self._partitions, name, (large, small), self._now())
+        about = small[1]
+        self._began[name] = about["start"]
+        self._large[name] = 0 if large is None else self._now()
+        ours = _of(about["names"], [group for group in about["groups"] if group])
+        if self._notifier is not None:
+            firing = [said for change in self._monitor.firing() if ours((said := message(change))["labels"])]
+            self._notifier.adopt(about["told"], firing, self._now())
+        if about["batch"] != [self._instance, self._store.part("batch")]:
+            self._unsent += [(sink, said) for sink, said in about["letters"] if sink in self._outbox.sinks]
+        return position
+
+    def leave(self, partitions: Sequence[str]) -> None:
+        """Somebody else goes on with these: nothing is told or kept of them here any more."""
+        streams = self._forget(partitions)
+        self._log.info("state.left", partitions=sorted(partitions), streams=streams)
+
+    def _forget(self, partitions: Sequence[str]) -> int:
+        streams: set[str] = set()
+        groups: set[str] = set()
+        for name in partitions:
+            gone = parcel.leave_partition(self._monitor, self._partitions.number(name))
+            streams |= set(gone.streams)
+            groups |= set(gone.groups)
+            for known in (self._progress.positions, self._progress.starts):
+                known.pop(name, None)
+            self._began.pop(name, None)
+            self._large.pop(name, None)
+        if streams:
+            self._untell(_of(streams, groups))
+        return len(streams)
+
+    def _untell(self, theirs: Callable[[Labels], bool]) -> None:
+        """Drop what was to be told of somebody else's alerts, and is not told yet."""
+        if self._staged:
+            self._store.drop()
+            self._staged, self._fresh = 0, dict(self._rows)
+        self._outgoing = [each for each in self._outgoing if not _about(theirs, each[1])]
+        self._unsent = [each for each in self._unsent if not _about(theirs, each[1])]
+        if self._notifier is not None:
+            self._notifier.leave(theirs)
+
+    @property
+    def problem(self) -> str | None:
+        """Why state can't be kept where others can read it, for people; None = it can."""
+        return self._refused or None
+
+    # -- commits
+
+    def attach(self, source: Source) -> None:
+        """The source, which tells who this process is in its group; its offsets are committed with the state."""
+        self._member = getattr(source, "standing", self._member)
+
+    def _addressed(self, messages: Sequence[Message], notices: Sequence[Addressed]) -> list[Addressed]:
+        found = super()._addressed(messages, notices)
+        self._outgoing += [(self._topics[sink], said) for sink, said in found if sink in self._topics]
+        return [(sink, said) for sink, said in found if sink not in self._topics]
+
+    def _shared(self, now: int, progress: Progress) -> bool:
+        if self._progress is not progress:  # the first time
+            progress.positions.update(self._progress.positions | progress.positions)
+            self._progress = progress
+        standing = self._member()
+        if standing is None:
+            return not self._outgoing
+        member, held = standing
+        offsets = {name: progress.positions[name] for name in held if name in progress.positions}
+        if not offsets:
+            return not self._outgoing
+        return self._transact(now, member, offsets, {name: held[name] for name in offsets})
+
+    def _transact(self, now: int, member: Any, offsets: Mapping[str, int], metadata: Mapping[str, str]) -> bool:
+        self._take_rows()
+        pieces = self._pieces(now, offsets)
+        try:
+            self._topic.write(pieces, offsets, member, self._outgoing, metadata)
+        except SourceError as error:
+            self._failed_to_share(str(error))
+            return False
+        if self._refused:
+            self._log.info("state.recovered", waited=len(self._outgoing) + len(self._unsent))
+        self._refused, self._outgoing = "", []
+        self._large |= {name: now for name, kind in pieces if kind == LARGE}
+        self._batch += 1
+        return True
+
+    def _failed_to_share(self, why: str) -> None:
+        """The same or newer state is written with the next commit; nothing is sent before."""
+        if not self._refused:
+            self._log.error("state.failed", error=why)
+        self._refused, self._committed = why, 0
+
+    def _pieces(self, now: int, offsets: Mapping[str, int]) -> Pieces:
+        """The small piece of each partition, and the large one of that which waits for it longest."""
+        letters = self._letters(list(offsets))
+        found: Pieces = {}
+        for name, position in offsets.items():
+            number = self._partitions.number(name)
+            start = self._began.setdefault(name, self._progress.starts.get(name, position))
+            columns, about = parcel.small(self._monitor, self._partitions, number, start, position)
+            ours = _of(about["names"], about["groups"])
+            told = {"alerts": {}, "gatherings": {}} if self._notifier is None else self._notifier.of(ours)
+            extra = {"told": told, "letters": letters.get(name, []), "batch": [self._instance, self._batch + 1]}
+            found[name, SMALL] = packed(columns, about | extra)
+        oldest = min(offsets, key=lambda name: self._large.get(name, 0))
+        if now - self._large.get(oldest, 0) >= self._checkpoint_every:
+            number = self._partitions.number(oldest)
+            found[oldest, LARGE] = packed(*parcel.large(self._monitor, number, offsets[oldest]))
+        return found
+
+    def _letters(self, partitions: Sequence[str]) -> dict[str, list[Addressed]]:
+        """What goes to other sinks with this commit, by partition: it could be lost with this process's disk."""
+        found: dict[str, list[Addressed]] = {}
+        for sink, said in self._unsent:
+            slot = self._monitor.parts.table.slot_of.get(_labels(said).get("stream", ""))
+            at = -1 if slot is None else int(self._monitor.parts.windows.partition[slot])
+            name = self._partitions.names[at] if at >= 0 else partitions[0]
+            found.setdefault(name if name in partitions else partitions[0], []).append((sink, dict(said)))
+        return found
+
+    def _small(self, now: int, positions: Mapping[str, int], new: Mapping[str, int]) -> Commit:
+        what = super()._small(now, positions, new)
+        own = {name: what.parts[name] for name in ("counters", "budget")} | {"batch": self._batch}
+        return replace(what, positions={}, start_positions={}, parts=own, columns={})
+
+    # -- beginning and end
+
+    def restore(self) -> dict[str, int]:
+        """What concerns this process alone; the rest comes with the partitions."""
+        self._restore_own()
+        self._batch = self._store.part("batch") or 0
+        return {}
+
+    def checkpoint(self, now: int, positions: Mapping[str, int]) -> None:
+        """Nothing: the large pieces go with the others, one at a time."""
+        self._checkpointed = now
+
+    def close(self, now: int, progress: Progress, whole: bool = True) -> None:
+        """The state as it is now, all large pieces included, so that nothing has to be read twice."""
+        if whole:
+            for _ in range(len(progress.positions)):
+                self._large = {name: at for name, at in self._large.items() if at == now}
+                self.commit(now, [], progress, urgent=True)
+        super().close(now, progress, whole)
+        self._topic.close()
+
+
+def _of(streams: Collection[str], groups: Collection[str]) -> Callable[[Labels], bool]:
+    return partial(_belongs, frozenset(streams), frozenset(groups))
+
+
+def _belongs(streams: frozenset[str], groups: frozenset[str], labels: Labels) -> bool:
+    """Whether an alert with these labels is one of these streams, or of these groups as a whole."""
+    return labels["stream"] in streams if labels.get("stream") else labels.get("group", "") in groups
+
+
+def _labels(said: Message) -> Labels:
+    found = said.get("labels")
+    return found if isinstance(found, dict) else {}
+
+
+def _about(theirs: Callable[[Labels], bool], said: Message) -> bool:
+    """Whether a message, or any alert of a notification, is one of theirs."""
+    alerts = said.get("alerts")
+    each = [alert["labels"] for alert in alerts] if isinstance(alerts, list) else [_labels(said)]
+    return any(theirs(labels) for labels in each)

@@ -1,0 +1,138 @@
+"""Several processes of one group, killed, added, rolled, paused: together they tell what one alone would tell."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+
+from connectors.kafka_state import StateTopic
+from connectors.store import unpacked
+from whole import kafka_run as k
+from whole import test_kill as kill
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
+STREAMS, SECONDS, HISTORY, FAULTS = 240, 80, 240, 24
+TAIL_S = 15
+
+
+class Group:
+    """Processes that read in one group, each with a state folder and a configuration file of its own."""
+
+    def __init__(self, folder: Path, servers: str, suffix: str, alerts: str, plug: str) -> None:
+        self._folder, self._given = folder, (servers, suffix, alerts, plug)
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str) -> None:
+        servers, suffix, alerts, plug = self._given
+        own = self._folder / name
+        own.mkdir(exist_ok=True)
+        path = kill.config(own, servers, suffix, alerts, plug)
+        tree = json.loads(path.read_text())
+        tree["state"] = {"path": str(own / "state"), "shared": True, "commit": "250ms", "checkpoint": "3s"}
+        path.write_text(json.dumps(tree))
+        self.running[name] = k.start_heed(path, self._folder / f"{name}.log")
+
+    def kill(self, name: str) -> None:
+        self.running[name].kill()
+        assert self.running.pop(name).wait() == -9
+
+    def stop(self, name: str) -> None:
+        assert k.stop(self.running.pop(name)) == 0
+
+    def pause(self, name: str) -> None:
+        self.running[name].send_signal(signal.SIGSTOP)
+
+    def go_on(self, name: str) -> None:
+        self.running[name].send_signal(signal.SIGCONT)
+
+
+def committed(servers: str, group: str, suffix: str) -> int:
+    """Records read by a group, as committed."""
+    consumer = KafkaConsumer(bootstrap_servers=servers, group_id=group, isolation_level="read_committed")
+    found = [consumer.committed(TopicPartition(name + suffix, 0)) or 0 for name in k.TOPICS]
+    consumer.close()
+    return sum(found)
+
+
+def wait_until_read(servers: str, group: str, suffix: str, patience_s: float = 180) -> None:
+    wanted, end = kill.readings_on(servers, suffix), time.monotonic() + patience_s
+    while (read := committed(servers, group, suffix)) < wanted:
+        assert time.monotonic() < end, f"{read} of {wanted}"
+        time.sleep(0.5)
+
+
+def ledger(servers: str, group: str, suffix: str) -> dict[str, list[int]]:
+    """Counts by outcome of every stream, as they stand in the state topic."""
+    topic = StateTopic({"bootstrap.servers": servers}, f"{group}.state", group, "reader")
+    found: dict[str, list[int]] = {}
+    for name, pieces in topic.read([f"{name}{suffix}/0" for name in k.TOPICS]).items():
+        columns, about = unpacked(pieces["small"], name)
+        assert not found.keys() & set(about["names"]), "a stream is kept once"
+        found |= {stream: columns["ledger"][:, i].tolist() for i, stream in enumerate(about["names"])}
+    topic.close()
+    return found
+
+
+def events(folder: Path, name: str) -> list[Mapping[str, Any]]:
+    lines = (folder / f"{name}.log").read_text().splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def test_processes_that_come_and_go_tell_what_one_undisturbed_process_tells(kafka: str, tmp_path: Path) -> None:
+    suffix = uuid.uuid4().hex[:8]
+    many, calm = f"many-{suffix}", f"undisturbed-{suffix}"
+    k.make_topics(kafka, suffix, many)
+    k.make_topics(kafka, "x" + suffix, calm)
+    plug = kill.plug_topic(kafka, suffix)
+    plant, _faults = k.start_plant(
+        {
+            "servers": kafka, "suffix": suffix, "streams": STREAMS, "seed": 11, "history": HISTORY,
+            "start": k.now_ns() + 5_000_000_000, "seconds": SECONDS, "faults": FAULTS, "tail": TAIL_S,
+            "names": ["spike", "level_shift", "noise_burst"], "plug": "no reading", "gap": 60,
+        }
+    )  # fmt: skip
+    group = Group(tmp_path, kafka, suffix, many, plug)
+    group.start("a")
+    time.sleep(12)
+    group.start("b")  # one is added
+    time.sleep(10)
+    group.kill("a")  # one is killed, and comes back
+    time.sleep(8)
+    group.start("a")
+    time.sleep(8)
+    group.start("c")
+    time.sleep(6)
+    for name in ("a", "b"):  # all are rolled
+        group.stop(name)
+        group.start(name)
+        time.sleep(4)
+    group.pause("c")  # one is away for longer than the session, and comes back
+    time.sleep(10)
+    group.go_on("c")
+    assert plant.wait(180) == 0
+    wait_until_read(kafka, many, suffix)
+    time.sleep(2)
+    for name in list(group.running):
+        group.stop(name)
+    own = kill.config(tmp_path, kafka, suffix, calm, plug)
+    heed = k.start_heed(own, tmp_path / f"{calm}.log")
+    kill.wait_until_plugged(heed, tmp_path / calm, kill.readings_on(kafka, suffix))
+    assert k.stop(heed) == 0
+
+    told, wanted = (kill.seen(k.alerts_on(kafka, name, "read_committed")) for name in (many, calm))
+    assert set(told) == set(wanted)
+    assert max(told.values()) == 1, "nothing is told twice"
+    assert len(wanted) > FAULTS
+    assert ledger(kafka, many, suffix) == k.ledger(tmp_path / calm)
+    for name in "abc":
+        adopted = [each for each in events(tmp_path, name) if each["event"] == "state.adopted"]
+        assert any(each["positions"] for each in adopted), f"{name} took something over"
