@@ -59,11 +59,11 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def new_topic(servers: str, name: str) -> str:
-    """A topic of one partition that nobody else uses."""
+def new_topic(servers: str, name: str, partitions: int = 1) -> str:
+    """A topic that nobody else uses."""
     topic = f"bench.{name}.{uuid.uuid4().hex[:8]}"
     admin = import_module("kafka.admin").KafkaAdminClient(bootstrap_servers=servers)
-    admin.create_topics({topic: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+    admin.create_topics({topic: {"num_partitions": partitions, "replication_factor": 1}}, wait_for_metadata=True)
     admin.close()
     return topic
 
@@ -76,30 +76,35 @@ def clients(skipped: list[str]) -> list[str]:
     return ["kafka-python", "confluent"]
 
 
-def measure(servers: str, topic: str, form: str, streams: int, steps: int) -> dict[str, Any]:
-    """Write ``steps`` readings of each stream at 1 Hz, ending now, in one of FORMS; tells how many, and their bytes."""
+def measure(servers: str, topic: str, form: str, streams: int, steps: int, partitions: int = 1) -> dict[str, Any]:
+    """Write ``steps`` readings of each stream at 1 Hz, ending now, in one of FORMS; tells how many, and their bytes.
+
+    Each of the ``partitions`` gets as many of the streams, whole groups where that goes.
+    """
     send, flush = _producer(servers, topic)
     rng = np.random.default_rng(0)
     names = [(f"m{at // GROUP}", f"s{at % GROUP}") for at in range(streams)]
+    parts = [slice(at * streams // partitions, (at + 1) * streams // partitions) for at in range(partitions)]
     first, size = WallClock().now() // SECOND - steps, 0
     for step in range(steps):
         values = np.round(20 + rng.standard_normal(streams), 3).tolist()
-        for message in _messages(form, names, (first + step) * 1000, values):
-            size += len(message)
-            send(message)
+        for partition, part in enumerate(parts):
+            for message in _messages(form, names[part], (first + step) * 1000, values[part]):
+                size += len(message)
+                send(message, partition)
     flush()
     return {"readings": streams * steps, "bytes": size}
 
 
-def _producer(servers: str, topic: str) -> tuple[Callable[[bytes], object], Callable[[], object]]:
+def _producer(servers: str, topic: str) -> tuple[Callable[[bytes, int], object], Callable[[], object]]:
     """What sends a message and what waits for all; librdkafka where it is installed, for it is quicker."""
     if util.find_spec("confluent_kafka") is None:
         options = {"bootstrap_servers": servers, "linger_ms": 20, "batch_size": 1 << 17}
         slow = import_module("kafka").KafkaProducer(**options)
-        return lambda message: slow.send(topic, message, partition=0), slow.close
+        return lambda message, partition: slow.send(topic, message, partition=partition), slow.close
     options = {"bootstrap.servers": servers, "linger.ms": 20, "batch.size": 1 << 17}
     quick = import_module("confluent_kafka").Producer({**options, "queue.buffering.max.messages": 10_000_000})
-    return lambda message: quick.produce(topic, message, partition=0), quick.flush
+    return lambda message, partition: quick.produce(topic, message, partition=partition), quick.flush
 
 
 def _messages(form: str, names: list[tuple[str, str]], ms: int, values: list[float]) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from connectors.clock import Stopwatch, WallClock
+from connectors.batch import SECOND
+from connectors.clock import Clock, Stopwatch, WallClock
 from stream.app.daemon import Daemon, RunOptions
 from stream.settings import load
 
@@ -69,36 +71,76 @@ class _Mark:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One of several consumers in a group: reads once it has ``partitions`` and somebody made the file ``go``.
+
+    That it has them it tells by a file ``ready``. ``core`` is the one it stays on, counted from the last.
+    """
+
+    group: str
+    partitions: int
+    ready: str
+    go: str
+    core: int
+
+    def await_turn(self, source: Any, clock: Clock) -> None:
+        """Wait where it is time to."""
+        if len(source.lag()) == self.partitions and not Path(self.go).exists():
+            Path(self.ready).touch()
+            while not Path(self.go).exists():
+                clock.wait(clock.now() + SECOND // 10)
+
+    def stay(self) -> None:
+        """On its own core, as far as there are so many."""
+        if hasattr(os, "sched_setaffinity"):
+            cores = range(os.cpu_count() or 1)
+            os.sched_setaffinity(0, {cores[-1 - self.core % len(cores)]})
+
+
 def measure(
-    servers: str, topic: str, way: str, total: int, alerts: str, form: str = "single", lead: int = 0
+    servers: str,
+    topic: str,
+    way: str,
+    total: int,
+    alerts: str,
+    form: str = "single",
+    lead: int = 0,
+    place: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Consume ``total`` readings one ``way``: kafka-python or confluent (heed on that client), or naive.
 
-    Measured is what follows the first ``lead`` readings.
+    Measured is what follows the first ``lead`` readings. ``place``: of a Place, where it is not alone in its group.
     """
     mark = _Mark(total, lead or round(_LEAD * total))
+    own = None if place is None else Place(**place)
     if way == "naive":
         return mark.rate(_naive(servers, topic, alerts, mark))
     with TemporaryDirectory(prefix="heed-bench-") as folder:
         config = Path(folder) / "heed.yaml"
         format = "columns" if form == "columns" else "json"
-        about = {"servers": servers, "topic": topic, "library": way, "group": _group(), "format": format}
+        group = own.group if own else _group()
+        about = {"servers": servers, "topic": topic, "library": way, "group": group, "format": format}
         config.write_text(_CONFIG.format(**about, alerts=alerts, folder=folder))
-        return _heed(str(config), mark)
+        return _heed(str(config), mark, own)
 
 
 def _group() -> str:
     return f"bench.{uuid.uuid4().hex[:8]}"
 
 
-def _heed(config: str, mark: _Mark) -> dict[str, Any]:
+def _heed(config: str, mark: _Mark, place: Place | None) -> dict[str, Any]:
     settings = load(config, [], need_sources=True)
     with ExitStack() as stack:
         daemon = Daemon(RunOptions(config, web=False), settings, WallClock(), stack)
         windows, monitor = daemon.monitor.parts.windows, daemon.monitor
         stages: dict[str, float] = {}
+        if place:
+            place.stay()
 
         def over() -> bool:
+            if place:
+                place.await_turn(next(iter(daemon.sources.values())), daemon.world.clock)
             begun = mark.start is not None
             done = mark.take(windows.counts["readings"] + windows.counts.get("late", 0))
             if not begun and mark.start is not None:

@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from benchmarks import kafka, lag, latency, replaying, storm
+from benchmarks import kafka, lag, latency, replaying, sharing, storm
 from benchmarks.child import measured
 from benchmarks.recordings import record
 
 # All = what needs no broker, and what belongs to every release.
-Part = Literal["all", "replay", "memory", "peer", "lag", "kafka", "latency", "rules", "decode", "storm"]
+Part = Literal["all", "replay", "memory", "peer", "lag", "kafka", "workers", "latency", "rules", "decode", "storm"]
 TARGETS = {"sentinel": 40.0, "model": 5.0, "full": 4096, "lean": 2253, "rules": 50.0}
 # Times real time; bytes a stream; milliseconds a tick of 200 rules over 5,000 streams.
 _MODEL_SHARE = 4  # runs with the model get this part of the steps
@@ -31,7 +31,7 @@ def bench(streams: int, steps: int, part: Part, output: Literal["table", "json"]
     """Measure ``part`` with ``streams`` streams over ``steps`` steps: each figure in a process of its own, on one core.
 
     Prints a table, or JSON with the keys machine, streams, steps, and what was asked for: replay, memory, peers, lag,
-    kafka, latency, rules, decode, storm.
+    kafka, workers, latency, rules, decode, storm.
     """
     found: dict[str, Any] = {"machine": machine(), "streams": streams, "steps": steps}
     if part in ("all", "replay", "peer"):
@@ -53,6 +53,7 @@ _APART: Mapping[str, Callable[[int, int], Any]] = {
     "decode": lambda streams, steps: measured("decode", streams=streams, seconds=2.0)["found"],
     "lag": lambda streams, steps: lag.measure(),
     "kafka": lambda streams, steps: kafka.figures(streams, max(60, steps // _MODEL_SHARE)),
+    "workers": lambda streams, steps: sharing.figures(streams, max(60, steps // _MODEL_SHARE)),
     "latency": lambda streams, steps: latency.figures(),
     "rules": lambda streams, steps: measured("rules"),
     "storm": lambda streams, steps: measured("storm"),
@@ -122,6 +123,8 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield from _peered(found.get("peers"))
     if "kafka" in found:
         yield from kafka.lines(found["kafka"])
+    if "workers" in found:
+        yield from sharing.lines(found["workers"])
     if "latency" in found:
         yield from latency.lines(found["latency"])
     yield from _ruled(found.get("rules"))

@@ -348,7 +348,7 @@ def bench_speed(
     streams: Annotated[int, typer.Option(min=1)] = 10_000,
     steps: Annotated[int, typer.Option(min=120)] = 600,
     part: Annotated[
-        Literal["all", "replay", "memory", "peer", "lag", "kafka", "latency", "rules", "decode", "storm"],
+        Literal["all", "replay", "memory", "peer", "lag", "kafka", "workers", "latency", "rules", "decode", "storm"],
         typer.Option(help="What to measure."),
     ] = "all",
     output: Output = "table",

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaConsumer, TopicPartition
 
-from benchmarks import broker, consuming, kafka, latency
+from benchmarks import broker, consuming, kafka, latency, sharing
 
 pytestmark = pytest.mark.kafka
 STREAMS, STEPS = 32, 20
@@ -48,7 +49,7 @@ def test_the_naive_peer_reads_the_same_topic(kafka: str) -> None:
 def test_without_a_broker_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HEED_TEST_KAFKA", raising=False)
     monkeypatch.setattr(broker.shutil, "which", lambda name: None)
-    for found in (kafka.figures(8, 60), latency.figures()):
+    for found in (kafka.figures(8, 60), latency.figures(), sharing.figures(8, 60)):
         assert found["found"] == [] and "java" in found["skipped"][0]
 
 
@@ -62,8 +63,30 @@ def test_figures_are_told_beside_what_they_aim_at() -> None:
     run: dict[str, Any] = {"client": "kafka-python", "form": "single", "readings_per_second": 10, "by_the_wall": 9}
     told = "\n".join(kafka.lines({"found": [{**run, "over_naive": 11}], "peers": [], "skipped": ["x: y"]}))
     assert "aim 10: met" in told and "skipped: x: y" in told
+    shared = {"form": "single", "one": 1_000, "workers": [900, 800], "cpu_over_one": 1.18}
+    assert "1.18 times" in (line := next(sharing.lines({"found": [shared], "skipped": []}))) and "MISSED" in line
     delays = {"to": "topic", "client": "confluent", "alerts": 3, "p50_ms": 5, "p99_ms": 101, "max_ms": 200}
     assert "MISSED" in next(latency.lines({"found": [delays], "skipped": []}))
+
+
+def test_readings_of_a_topic_are_dealt_out_to_its_partitions_by_whole_groups(kafka: str) -> None:
+    topic = broker.new_topic(kafka, "two", 2)
+    assert broker.measure(kafka, topic, "single", STREAMS, STEPS, 2)["readings"] == STREAMS * STEPS
+    consumer = KafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest", consumer_timeout_ms=10_000)
+    consumer.assign([TopicPartition(topic, number) for number in (0, 1)])
+    machines: dict[str, set[int]] = {}
+    for _, record in zip(range(STREAMS * STEPS), consumer, strict=False):
+        machines.setdefault(json.loads(record.value)["machine"], set()).add(record.partition)
+    consumer.close()
+    assert machines == {"m0": {0}, "m1": {1}}
+
+
+def test_two_workers_read_a_partition_each(kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEED_TEST_KAFKA", kafka)
+    monkeypatch.setattr(sharing, "GROWN", 10)
+    monkeypatch.setattr(sharing, "_FORMS", ("columns",))
+    (found,) = sharing.figures(STREAMS, STEPS)["found"]
+    assert len(found["workers"]) == 2 and found["cpu_over_one"] > 0
 
 
 def test_a_daemon_that_says_much_is_not_held_up_by_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

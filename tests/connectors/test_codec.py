@@ -185,6 +185,21 @@ def test_streams_over_the_limit_are_refused_and_released_slots_are_not_mixed_up(
     assert table.names == ["c", "b"] and table.refused == 2
 
 
+@given(st.lists(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.booleans()), max_size=12), max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_names_stay_right_while_streams_come_go_and_come_back(polls: list[list[tuple[int, int, bool]]]) -> None:
+    table = StreamTable(limit=30)
+    decoder = codec({"stream": "{a}/{b}", "time": "ts", "value": "value"}, table=table)
+    for poll in polls:
+        rows = [{"a": f"a{a}", "b": b, "ts": 1, "value": 1} for a, b, _ in poll]
+        found = decoder.decode(packed(*rows)).stream.tolist()
+        names = [table.names[slot] if slot != REFUSED else None for slot in found]
+        assert all(name in (None, f"{row['a']}/{row['b']}") for name, row in zip(names, rows, strict=True))
+        assert None not in names or len(table.slot_of) == 30
+        table.take_new()
+        table.release(sorted({slot for slot, (_, _, ends) in zip(found, poll, strict=True) if ends and slot >= 0}))
+
+
 def test_the_time_may_be_the_records_own() -> None:
     decoded = codec(unit="record").decode(
         packed(*[{"stream": "s", "value": 1}] * 3), record_ts=np.array([7, -1_000_000, 9])

@@ -158,6 +158,15 @@ def test_counts_are_halved_before_they_overflow() -> None:
     assert (hist[:, 0, 5:8] == 10_005).all()
 
 
+@given(st.integers(-14, 14).filter(bool), st.lists(st.integers(0, 4_000), min_size=15, max_size=15))
+def test_counts_move_bin_by_bin_and_those_that_leave_are_counted_at_the_end(move: int, counts: list[int]) -> None:
+    given = np.array([[*counts, 0]], np.uint16)
+    expected = np.zeros_like(given)
+    for at in range(15):
+        expected[0, min(max(at - move, 0), 14)] += given[0, at]
+    np.testing.assert_array_equal(histogram._moved(given, move), expected)
+
+
 def test_the_range_of_a_histogram_follows_the_stream_and_loses_nothing() -> None:
     hist = np.zeros((2, 2, 16), np.uint16)
     hist[1, 0, 14], hist[1, 1, 1] = 500, 500
