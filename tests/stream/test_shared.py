@@ -299,8 +299,8 @@ def test_a_partition_that_moves_in_order_tells_people_nothing_again(tmp_path: Pa
     second.clock.wait(first.clock.now())
     second.source.gain("topic/0")
     assert second.monitor.firing()
-    for step in range(step, step + 4):
-        group.turn(START + step * SECOND)
+    for later in range(4):
+        group.turn(START + (step + later) * SECOND)
     assert all(count == 1 for told, count in people(group).items() if told in before and told[2] == "firing")
     group.end()
 
