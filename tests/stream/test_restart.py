@@ -136,7 +136,7 @@ groups:
 """
 
 
-@pytest.mark.parametrize(("model", "rules"), [("none", READINGS), ("none", VERDICTS)])
+@pytest.mark.parametrize(("model", "rules"), [("none", READINGS), ("none", VERDICTS), ("builtin", VERDICTS)])
 def test_a_run_killed_anywhere_remembers_what_its_rules_look_back_at(tmp_path: Path, model: str, rules: str) -> None:
     (tmp_path / "rules.yaml").write_text(rules)
     own = from_mapping({"model": {"name": model}, "rule_files": [str(tmp_path / "rules.yaml")]})
