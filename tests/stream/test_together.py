@@ -223,3 +223,16 @@ def test_alerts_of_all_are_listed_and_groups_at_two_workers_are_found(both: All)
     assert [each["labels"]["stream"] for each in both.data("alerts")["alerts"]] == ["s0", "s1"]
     assert len(both.data("alerts?limit=1")["alerts"]) == 1
     assert both.siblings.compare() == ["g0", "g1"]
+
+
+def test_the_page_shows_each_worker_and_leads_to_its_own(both: All) -> None:
+    first, second = both.workers
+    page = both.client.get("/").text
+    assert "2 of 2" in page
+    assert all(f'href="{each.sibling().url}"' in page for each in (first, second))
+    assert both.client.get("/page/heed.css").headers["content-type"].startswith("text/css")
+    second.up = False
+    page = both.client.get("/").text
+    assert "1 of 2" in page
+    assert '<span class="badge lost">down</span>' in page
+    assert f'href="{second.sibling().url}"' not in page
