@@ -236,6 +236,9 @@ class Shared(Durable):
             for _ in range(len(progress.positions)):
                 self._large = {name: at for name, at in self._large.items() if at == now}
                 self.commit(now, [], progress, urgent=True)
+                if self._refused:  # each try may take long; whoever comes next begins from what is there
+                    whole = False
+                    break
         super().close(now, progress, whole)
         self._topic.close()
 
