@@ -82,6 +82,7 @@ class Shared(Durable):
                     parcel.begin(self._monitor, number, self._now())
             except StoreError as error:
                 self._log.error("state.failed", error=str(error))
+                self._forget([name])
                 parcel.begin(self._monitor, number, self._now())
         self._log.info("state.adopted", positions=found, new=sorted(set(partitions) - found.keys()))
         self._progress.positions.update(found)
