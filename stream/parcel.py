@@ -202,25 +202,30 @@ def leave(monitor: Monitor, slots: Ints) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Streams that left, and groups that left with their last stream."""
+    """Streams of a partition that leaves, or may, and groups: of all of them, or those that left with the last."""
 
     streams: list[str]
     groups: list[str]
 
 
+def of_partition(monitor: Monitor, partition: int) -> Gone:
+    """The streams of a partition, and their groups."""
+    table, slots = monitor.parts.table, streams_of(monitor, partition).tolist()
+    names = [table.names[slot] for slot in slots]
+    return Gone(names + monitor.awaited.of(partition), sorted({table.groups[slot] for slot in slots}))
+
+
 def leave_partition(monitor: Monitor, partition: int) -> Gone:
     """All streams of a partition leave."""
-    parts, slots = monitor.parts, streams_of(monitor, partition)
-    names = [parts.table.names[slot] for slot in slots.tolist()]
-    groups = {parts.table.groups[slot] for slot in slots.tolist()}
-    leave(monitor, slots)
+    parts, all_of_it = monitor.parts, of_partition(monitor, partition)
+    leave(monitor, streams_of(monitor, partition))
     awaited = monitor.awaited.of(partition)
     monitor.parts.ledger.wait_no_more(awaited)
     monitor.awaited.forget(awaited)
     monitor.parts.alerts.wait_no_more(awaited)
     monitor.judged.forget(partition)
     monitor.parts.windows.leave(partition)
-    return Gone(names + awaited, [group for group in groups if parts.groups.mates(group).size == 0])
+    return Gone(all_of_it.streams, [group for group in all_of_it.groups if parts.groups.mates(group).size == 0])
 
 
 def _of(columns: Mapping[str, Array], part: str) -> dict[str, Array]:

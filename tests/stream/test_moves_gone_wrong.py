@@ -96,3 +96,34 @@ def test_a_small_piece_that_lacks_something_begins_anew(tmp_path: Path, part: st
     run(group, HALF, HALF + 20)
     assert len(process.world.table.slot_of) == 12
     group.end()
+
+
+def test_nothing_is_sent_of_a_partition_that_was_taken_and_has_not_left_yet(tmp_path: Path) -> None:
+    group = Group(tmp_path, made(3, partitions=2))
+    process = group.start("a", START)
+    process.source.gain("topic/0")
+    process.source.gain("topic/1")
+    group.brokers.owner["topic/0"] = "b"
+    process.keeper._member = lambda: ("a", {"topic/1": ""})
+    run(group, 0, 260)
+    group.end()
+    told = [each["labels"] for each in group.brokers.alerts + group.sent("lines")]
+    told += [
+        each["labels"] for said in group.sent("receiver/people") + group.sent("receiver/am") for each in said["alerts"]
+    ]
+    assert {each["group"][:2] for each in told} == {"p1"}
+
+
+def test_a_process_that_has_nothing_any_more_sends_nothing(tmp_path: Path) -> None:
+    group = Group(tmp_path, made(3, partitions=1))
+    process = group.start("a", START)
+    process.keeper._topics = {}
+    process.source.gain("topic/0")
+    process.keeper._member = lambda: ("a", {})
+    run(group, 0, 260)
+    assert process.monitor.parts.ledger.total.sum() > 100
+    process.keeper._member = process.source.standing
+    assert not any(group.sent(sink) for sink in ("kafka", "lines", "receiver/people", "receiver/am"))
+    run(group, 260, 270)
+    group.end()
+    assert len(group.sent("lines")) > 10, "it was its own after all"
