@@ -60,6 +60,7 @@ class Shared(Durable):
         self._member: Callable[[], tuple[Any, dict[str, str]] | None] = lambda: None
         self._outgoing: list[tuple[str, Message]] = []  # for topics of the same brokers
         self._aside: tuple[list[tuple[str, Message]], list[Addressed]] = [], []  # of both, what must not leave now
+        self._drop: Callable[[Callable[[Labels], bool]], None] = lambda theirs: None
         self._batch = 0  # number of the last transaction, in the store once what went with it is there
         self._began: dict[str, int] = {}  # where the reading of each partition began
         self._large: dict[str, int] = {}  # when the large piece of each partition was last written, ns
@@ -133,6 +134,8 @@ class Shared(Durable):
         self._take_back()
         self._outgoing = [each for each in self._outgoing if not _about(theirs, each[1])]
         self._unsent = [each for each in self._unsent if not _about(theirs, each[1])]
+        self._monitor.owed.drop(theirs)
+        self._drop(theirs)
         if self._notifier is not None:
             self._notifier.leave(theirs)
 
@@ -169,6 +172,10 @@ class Shared(Durable):
         return self._refused or None
 
     # -- commits
+
+    def dropping(self, drop: Callable[[Callable[[Labels], bool]], None]) -> None:
+        """``drop`` is called where somebody else goes on: of a storm that is told in portions, theirs is not told."""
+        self._drop = drop
 
     def attach(self, source: Source) -> None:
         """The source, which tells who this process is in its group; its offsets are committed with the state."""

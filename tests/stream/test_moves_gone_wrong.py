@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from test_parcel import START, made
-from test_shared import Group, Process
+from test_shared import Group, Process, key
 
 from connectors.batch import SECOND
 from connectors.store import packed, unpacked
@@ -127,3 +128,23 @@ def test_a_process_that_has_nothing_any_more_sends_nothing(tmp_path: Path) -> No
     run(group, 260, 270)
     group.end()
     assert len(group.sent("lines")) > 10, "it was its own after all"
+
+
+def test_what_is_left_to_tell_of_a_storm_is_told_by_whoever_has_the_partition_then(tmp_path: Path) -> None:
+    group = Group(tmp_path, made(3, partitions=2))
+    first, second = group.start("a", START, most=1), group.start("b", START)
+    first.source.gain("topic/0")
+    first.source.gain("topic/1")
+    step = 0
+    while sum(told.change.group.startswith("p0") for told in first.loop._untold) < 2:
+        first.turn(START + step * SECOND)
+        step += 1
+    first.source.lose(["topic/0"])
+    assert not any(told.change.group.startswith("p0") for told in first.loop._untold)
+    second.clock.wait(first.clock.now())
+    second.source.gain("topic/0")
+    run(group, step, 280)
+    group.end()
+    told = Counter(map(key, group.brokers.alerts))
+    assert len(told) > 20
+    assert set(told.values()) == {1}
