@@ -13,7 +13,7 @@ from test_shared import Group, Process, key
 
 from connectors.batch import SECOND
 from connectors.store import packed, unpacked
-from stream.settings import Settings
+from stream.settings import Settings, from_mapping
 
 HALF = 130  # steps
 
@@ -148,3 +148,25 @@ def test_what_is_left_to_tell_of_a_storm_is_told_by_whoever_has_the_partition_th
     told = Counter(map(key, group.brokers.alerts))
     assert len(told) > 20
     assert set(told.values()) == {1}
+
+
+def test_what_rules_look_back_at_does_not_grow_with_each_move(tmp_path: Path) -> None:
+    group = Group(tmp_path, made(3, partitions=3))
+    slower = from_mapping({"sources": [{"type": "stdin"}], "streams": [{"match": "p1*", "step": "2s"}]}).streams
+    group._own = group._own.model_copy(update={"streams": slower})
+    sizes, step = [], 60
+    process = group.start("a", START)
+    for partition in range(3):
+        process.source.gain(f"topic/{partition}")
+    run(group, 0, step)
+    group.end()
+    for life in range(5):
+        process = group.start(f"a{life}", START + step * SECOND)
+        for name in ("topic/0", "topic/2"):  # p1 has gone elsewhere, and with it all streams of its raster
+            process.source.gain(name)
+        run(group, step, step + 3)
+        step += 3
+        group.end()
+        group.now.clear()
+        sizes.append(len(group.brokers.pieces["topic/0"]["large"]))
+    assert max(sizes) <= min(sizes) + 100
