@@ -21,7 +21,7 @@ from connectors.source import SourceError
 from connectors.store import Store
 from stream.app.notify import notifier_of
 from stream.app.parts import Cost, monitor_of, rules_of, world_of
-from stream.loop import Loop
+from stream.loop import FOREVER, Loop
 from stream.settings import Settings, from_mapping
 from stream.shared import Shared
 from stream.telling import teller
@@ -140,7 +140,9 @@ class Source:
 class Process:
     """One heed of the group, with a disk of its own."""
 
-    def __init__(self, name: str, folder: Path, own: Settings, topic: Topic, brokers: Brokers, now: int) -> None:
+    def __init__(
+        self, name: str, folder: Path, own: Settings, topic: Topic, brokers: Brokers, now: int, most: int = FOREVER
+    ) -> None:
         self.name, self.topic, self.brokers, self.clock = name, topic, brokers, ReplayClock(now)
         self.world = world_of(self.clock, own)
         self.sinks = {sink: Kept(sink) for sink in SINKS}
@@ -155,8 +157,11 @@ class Process:
         self.keeper.attach(self.source)
         tell = teller(self.world.table, None)
         self.loop = Loop(
-            self.monitor, self.source, self.clock, self.world.partitions, self.keeper, tell, notifier=self.notifier
-        )
+            self.monitor, self.source, self.clock, self.world.partitions, self.keeper, tell,
+            notifier=self.notifier, most=most,
+        )  # fmt: skip
+
+        self.keeper.dropping(self.loop.drop)
 
     def turn(self, now: int) -> None:
         self.clock.wait(now)
@@ -189,8 +194,8 @@ class Group:
         self.lives: list[Process] = []
         self.now: dict[str, Process] = {}
 
-    def start(self, name: str, at: int) -> Process:
-        self.now[name] = Process(name, self._folder, self._own, self._topic, self.brokers, at)
+    def start(self, name: str, at: int, most: int = FOREVER) -> Process:
+        self.now[name] = Process(name, self._folder, self._own, self._topic, self.brokers, at, most)
         self.lives.append(self.now[name])
         return self.now[name]
 
