@@ -67,6 +67,9 @@ class Shared(Durable):
         self._progress = Progress()
         self._refused = ""  # why the last transaction did not come through
 
+    def _recalling(self) -> None:
+        """Nothing: there is no disk that goes along with a partition."""
+
     # -- partitions come and go
 
     def adopt(self, partitions: Sequence[str]) -> Mapping[str, int]:
