@@ -141,6 +141,10 @@ class Loop:
         self._finish(batch, now, turn)
         return turn
 
+    def drop(self, theirs: Callable[[Mapping[str, str]], bool]) -> None:
+        """Another process goes on with alerts of such labels: what is left to tell of them is not told here."""
+        self._untold = deque(told for told in self._untold if not theirs(told.change.labels))
+
     def take(self, turn: Turn, now: int) -> None:
         """What changed between two turns: said, told and committed at once."""
         self._say(turn)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from stream.rules.alert import Alerts, Interval
 from stream.rules.change import Change
@@ -21,6 +21,10 @@ class Owed:
     def add(self, changes: Sequence[Change]) -> None:
         """Tell these with the next turn."""
         self._changes += changes
+
+    def drop(self, theirs: Callable[[Mapping[str, str]], bool]) -> None:
+        """Nothing is told of alerts with such labels: another process goes on with them."""
+        self._changes = [change for change in self._changes if not theirs(change.labels)]
 
     def replace_rules(self, rules: Sequence[Rule], ts: int, intervals: Mapping[str, Interval] | None = None) -> int:
         """Other rules from now on (``ts``, event time, ns); returns how many alerts end by it."""

@@ -96,16 +96,16 @@ def put(monitor: Monitor, partitions: PartitionTable, name: str, pieces: tuple[P
     """
     first, (columns, about) = pieces
     partition = partitions.number(name)
-    monitor.judged.restore(about["judged"], partitions.number_of)
-    if first is None:
-        begin(monitor, partition, now)
-    else:
-        try:
+    try:
+        monitor.judged.restore(about["judged"], partitions.number_of)
+        if first is None:
+            begin(monitor, partition, now)
+        else:
             _put_large(monitor, partition, first, now)
-        except (KeyError, ValueError, IndexError) as error:
-            raise StoreError(f"the state of {name} can't be taken up: {type(error).__name__}: {error}") from error
-    _put_small(monitor, partition, columns, about)
-    return int(first[1]["position"] if first is not None else about["start"])
+        _put_small(monitor, partition, columns, about)
+        return int(first[1]["position"] if first is not None else about["start"])
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise StoreError(f"the state of {name} can't be taken up: {type(error).__name__}: {error}") from error
 
 
 def begin(monitor: Monitor, partition: int, now: int) -> None:
@@ -120,18 +120,34 @@ def _put_large(monitor: Monitor, partition: int, piece: Piece, now: int) -> None
     leave(monitor, np.array(here, np.int32))
     given = np.array([table.slot(*each) for each in about["streams"]], np.int32)
     table.known(given.tolist())
-    rows = np.flatnonzero(given != REFUSED)
-    slots = given[rows]
-    own = {part: _of(columns, part) for part in _PARTS}
-    if rows.size < given.size:
-        raise StoreError(f"{given.size - rows.size} streams of it are over limits.streams")
+    slots = given[given != REFUSED]
+    if slots.size < given.size:
+        table.release(slots.tolist())
+        raise StoreError(f"{given.size - slots.size} streams of it are over limits.streams")
     parts.registry.adopt(slots, [(step, origin) for step, origin in about["rasters"]])
+    try:
+        _put_columns(monitor, partition, slots, columns, now)
+    except BaseException:  # nothing may be left of streams that are known in part alone
+        leave(monitor, slots)
+        raise
+    monitor.adopt(slots, now)
+
+
+def _put_columns(monitor: Monitor, partition: int, slots: Ints, columns: Mapping[str, Array], now: int) -> None:
+    parts, own = monitor.parts, {part: _of(columns, part) for part in _PARTS}
     parts.windows.put(slots, partition, own["windows"], now)
     parts.sentinel.put_in(slots, own["sentinel"])
     if parts.gate is not None:
         parts.gate.put(slots, own["gate"])
     parts.alerts.put_in(slots, own["rules"])
-    monitor.adopt(slots, now)
+
+
+def _make_room(monitor: Monitor, slots: Ints) -> None:
+    """Columns for these slots, whichever part has not come to them."""
+    top = int(slots.max(initial=-1)) + 1
+    monitor.parts.windows.grow(top)
+    monitor.parts.ledger.grow(top)
+    monitor.grow()
 
 
 def _put_small(monitor: Monitor, partition: int, columns: Mapping[str, Array], about: Mapping[str, Any]) -> None:
@@ -175,35 +191,42 @@ def leave(monitor: Monitor, slots: Ints) -> None:
     if slots.size == 0:
         return
     parts = monitor.parts
+    _make_room(monitor, slots)
     groups = {parts.table.groups[slot] for slot in slots.tolist()}
     parts.alerts.forget(slots, monitor.last_tick, "taken over")
     parts.registry.release(slots)
     monitor.latest.forget(slots)
     monitor.since[slots] = 0
+    monitor.streams_seen -= slots.size
     parts.incidents.leave(group for group in groups if parts.groups.mates(group).size == 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Streams that left, and groups that left with their last stream."""
+    """Streams of a partition that leaves, or may, and groups: of all of them, or those that left with the last."""
 
     streams: list[str]
     groups: list[str]
 
 
+def of_partition(monitor: Monitor, partition: int) -> Gone:
+    """The streams of a partition, and their groups."""
+    table, slots = monitor.parts.table, streams_of(monitor, partition).tolist()
+    names = [table.names[slot] for slot in slots]
+    return Gone(names + monitor.awaited.of(partition), sorted({table.groups[slot] for slot in slots}))
+
+
 def leave_partition(monitor: Monitor, partition: int) -> Gone:
     """All streams of a partition leave."""
-    parts, slots = monitor.parts, streams_of(monitor, partition)
-    names = [parts.table.names[slot] for slot in slots.tolist()]
-    groups = {parts.table.groups[slot] for slot in slots.tolist()}
-    leave(monitor, slots)
+    parts, all_of_it = monitor.parts, of_partition(monitor, partition)
+    leave(monitor, streams_of(monitor, partition))
     awaited = monitor.awaited.of(partition)
     monitor.parts.ledger.wait_no_more(awaited)
     monitor.awaited.forget(awaited)
     monitor.parts.alerts.wait_no_more(awaited)
     monitor.judged.forget(partition)
     monitor.parts.windows.leave(partition)
-    return Gone(names + awaited, [group for group in groups if parts.groups.mates(group).size == 0])
+    return Gone(all_of_it.streams, [group for group in all_of_it.groups if parts.groups.mates(group).size == 0])
 
 
 def _of(columns: Mapping[str, Array], part: str) -> dict[str, Array]:

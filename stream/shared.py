@@ -59,6 +59,8 @@ class Shared(Durable):
         self._topic, self._topics, self._instance = topic, topics, instance
         self._member: Callable[[], tuple[Any, dict[str, str]] | None] = lambda: None
         self._outgoing: list[tuple[str, Message]] = []  # for topics of the same brokers
+        self._aside: tuple[list[tuple[str, Message]], list[Addressed]] = [], []  # of both, what must not leave now
+        self._drop: Callable[[Callable[[Labels], bool]], None] = lambda theirs: None
         self._batch = 0  # number of the last transaction, in the store once what went with it is there
         self._began: dict[str, int] = {}  # where the reading of each partition began
         self._large: dict[str, int] = {}  # when the large piece of each partition was last written, ns
@@ -85,6 +87,7 @@ class Shared(Durable):
                     parcel.begin(self._monitor, number, self._now())
             except StoreError as error:
                 self._log.error("state.failed", error=str(error))
+                self._forget([name])
                 parcel.begin(self._monitor, number, self._now())
         self._log.info("state.adopted", positions=found, new=sorted(set(partitions) - found.keys()))
         self._progress.positions.update(found)
@@ -130,13 +133,41 @@ class Shared(Durable):
 
     def _untell(self, theirs: Callable[[Labels], bool]) -> None:
         """Drop what was to be told of somebody else's alerts, and is not told yet."""
+        self._unstage()
+        self._take_back()
+        self._outgoing = [each for each in self._outgoing if not _about(theirs, each[1])]
+        self._unsent = [each for each in self._unsent if not _about(theirs, each[1])]
+        self._monitor.owed.drop(theirs)
+        self._drop(theirs)
+        if self._notifier is not None:
+            self._notifier.leave(theirs)
+
+    def _unstage(self) -> None:
         if self._staged:
             self._store.drop()
             self._staged, self._fresh = 0, dict(self._rows)
-        self._outgoing = [each for each in self._outgoing if not _about(theirs, each[1])]
-        self._unsent = [each for each in self._unsent if not _about(theirs, each[1])]
-        if self._notifier is not None:
-            self._notifier.leave(theirs)
+
+    def _set_aside(self, partitions: Sequence[str]) -> None:
+        """Nothing is sent of partitions that may be somebody else's by now, until they have left or are ours again."""
+        self._take_back()
+        if not partitions or not (self._outgoing or self._unsent):
+            return
+        held = [parcel.of_partition(self._monitor, self._partitions.number(name)) for name in partitions]
+        theirs = _of([name for each in held for name in each.streams], [name for each in held for name in each.groups])
+        outgoing, unsent = (
+            [each for each in waits if _about(theirs, each[1])] for waits in (self._outgoing, self._unsent)
+        )
+        if outgoing or unsent:
+            self._unstage()
+            self._aside = outgoing, unsent
+            self._outgoing = [each for each in self._outgoing if not _about(theirs, each[1])]
+            self._unsent = [each for each in self._unsent if not _about(theirs, each[1])]
+
+    def _take_back(self) -> None:
+        (outgoing, unsent), self._aside = self._aside, ([], [])
+        if outgoing or unsent:
+            self._unstage()
+            self._outgoing, self._unsent = outgoing + self._outgoing, unsent + self._unsent
 
     @property
     def problem(self) -> str | None:
@@ -144,6 +175,10 @@ class Shared(Durable):
         return self._refused or None
 
     # -- commits
+
+    def dropping(self, drop: Callable[[Callable[[Labels], bool]], None]) -> None:
+        """``drop`` is called where somebody else goes on: of a storm that is told in portions, theirs is not told."""
+        self._drop = drop
 
     def attach(self, source: Source) -> None:
         """The source, which tells who this process is in its group; its offsets are committed with the state."""
@@ -158,10 +193,8 @@ class Shared(Durable):
         if self._progress is not progress:  # the first time
             progress.positions.update(self._progress.positions | progress.positions)
             self._progress = progress
-        standing = self._member()
-        if standing is None:
-            return not self._outgoing
-        member, held = standing
+        member, held = self._member() or (None, {})
+        self._set_aside([name for name in progress.positions if name not in held])
         offsets = {name: progress.positions[name] for name in held if name in progress.positions}
         if not offsets:
             return not self._outgoing
@@ -239,6 +272,9 @@ class Shared(Durable):
             for _ in range(len(progress.positions)):
                 self._large = {name: at for name, at in self._large.items() if at == now}
                 self.commit(now, [], progress, urgent=True)
+                if self._refused:  # each try may take long; whoever comes next begins from what is there
+                    whole = False
+                    break
         super().close(now, progress, whole)
         self._topic.close()
 

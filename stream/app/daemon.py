@@ -157,6 +157,8 @@ class Daemon:
             self.monitor, self.source, clock, self.world.partitions, self.keeper, tell, POLL, recorder,
             (board.publish, watch.look, self._answer, self._look_for_changes), self.notifier, MOST_TOLD,
         )  # fmt: skip
+        if isinstance(self.keeper, Shared):
+            self.keeper.dropping(self.loop.drop)
         self.reloader = Reloader(
             settings, _path(options), lambda: loaded(options), self.monitor, self.loop, board.reloaded, self._rerouter()
         )

@@ -82,6 +82,10 @@ class _Kept:
             self.row[known] = -1
             self._free += rows.tolist()
 
+    def holds(self, slots: Indices | None) -> bool:
+        rows = self.row if slots is None else self.row[slots[slots < len(self.row)]]
+        return bool((rows >= 0).any())
+
     def join(self, other: _Kept) -> None:
         """Take over what the other one keeps; none of its streams has a row here."""
         slots = np.flatnonzero(other.row >= 0)
@@ -146,6 +150,10 @@ class _Lane:
             own = kept.columns() if slots is None else kept.of(slots)
             columns |= {f"{place}.{name}": column for name, column in own.items()}
         return columns
+
+    def holds(self, slots: Indices | None = None) -> bool:
+        """Whether anything is kept of these slots, or of any."""
+        return any(each.holds(slots) for each in self.kept.values())
 
     def release(self, slots: Indices) -> None:
         self._slots = None
@@ -321,13 +329,19 @@ class Around:
         """The same of some streams, by their place in ``slots`` [m], for ``put_in`` elsewhere."""
         top = int(slots.max(initial=-1)) + 1
         lane_of = np.concatenate([self._lane_of, np.full(max(0, top - len(self._lane_of)), -1, np.int32)])
-        return {"lane_of": lane_of[slots], **self._kept_of(slots.astype(np.intp))}
+        rasters = list(dict.fromkeys(raster for raster, _ in self._holding(slots.astype(np.intp))))
+        places = [rasters.index(raster) if raster in rasters else -1 for raster in self._home]
+        return {"lane_of": np.array([*places, -1], np.int32)[lane_of[slots]], **self._kept_of(slots.astype(np.intp))}
+
+    def _holding(self, slots: Indices | None) -> list[tuple[tuple[int, int], _Lane]]:
+        """All lanes, or those alone that keep something of these slots: others would grow in number with each move."""
+        lanes = [(raster, lane) for raster in self._home for lane in self._lanes[raster]]
+        return [each for each in lanes if slots is None or each[1].holds(slots)]
 
     def _kept_of(self, slots: Indices | None) -> dict[str, Array]:
         columns: dict[str, Array] = {}
         index = []
-        lanes = [(raster, lane) for raster in self._home for lane in self._lanes[raster]]
-        for number, (key, lane) in enumerate(lanes):
+        for number, (key, lane) in enumerate(self._holding(slots)):
             index.append([list(key), [list(argument) for argument in lane.kept]])
             columns |= {f"{number}.{name}": column for name, column in lane.columns(slots).items()}
         return columns | {"index": np.frombuffer(json.dumps(index).encode(), np.uint8)}
@@ -342,6 +356,8 @@ class Around:
         if not self._asks or len(slots) == 0 or "index" not in columns:
             return
         index = json.loads(columns["index"].tobytes())
+        for key in {(key[0], key[1]) for key, _ in index} & self._lanes.keys():
+            self._lanes[key] = [lane for lane in self._lanes[key] if lane.holds()]
         for number, (key, arguments) in enumerate(index):
             lane = self._open((key[0], key[1]), int(columns[f"{number}.k"][0]))
             for place, (argument, width) in enumerate(arguments):

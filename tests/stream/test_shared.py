@@ -21,7 +21,7 @@ from connectors.source import SourceError
 from connectors.store import Store
 from stream.app.notify import notifier_of
 from stream.app.parts import Cost, monitor_of, rules_of, world_of
-from stream.loop import Loop
+from stream.loop import FOREVER, Loop
 from stream.settings import Settings, from_mapping
 from stream.shared import Shared
 from stream.telling import teller
@@ -55,7 +55,7 @@ class Brokers:
         self.offsets: dict[str, int] = {}
         self.alerts: list[dict[str, Any]] = []
         self.owner: dict[str, str] = {}
-        self.away = False
+        self.away, self.tries = False, 0
         self.dies: str | None = None  # "before" or "after" the next transaction
 
     def read(self, partitions: Sequence[str]) -> dict[str, dict[str, bytes]]:
@@ -69,6 +69,7 @@ class Brokers:
         messages: Sequence[tuple[str, Any]] = (),
         metadata: Mapping[str, str] | None = None,
     ) -> None:
+        self.tries += 1
         if self.away or any(self.owner[name] != member for name in offsets):
             raise SourceError("refused")
         if self.dies == "before":
@@ -139,7 +140,9 @@ class Source:
 class Process:
     """One heed of the group, with a disk of its own."""
 
-    def __init__(self, name: str, folder: Path, own: Settings, topic: Topic, brokers: Brokers, now: int) -> None:
+    def __init__(
+        self, name: str, folder: Path, own: Settings, topic: Topic, brokers: Brokers, now: int, most: int = FOREVER
+    ) -> None:
         self.name, self.topic, self.brokers, self.clock = name, topic, brokers, ReplayClock(now)
         self.world = world_of(self.clock, own)
         self.sinks = {sink: Kept(sink) for sink in SINKS}
@@ -154,8 +157,11 @@ class Process:
         self.keeper.attach(self.source)
         tell = teller(self.world.table, None)
         self.loop = Loop(
-            self.monitor, self.source, self.clock, self.world.partitions, self.keeper, tell, notifier=self.notifier
-        )
+            self.monitor, self.source, self.clock, self.world.partitions, self.keeper, tell,
+            notifier=self.notifier, most=most,
+        )  # fmt: skip
+
+        self.keeper.dropping(self.loop.drop)
 
     def turn(self, now: int) -> None:
         self.clock.wait(now)
@@ -188,8 +194,8 @@ class Group:
         self.lives: list[Process] = []
         self.now: dict[str, Process] = {}
 
-    def start(self, name: str, at: int) -> Process:
-        self.now[name] = Process(name, self._folder, self._own, self._topic, self.brokers, at)
+    def start(self, name: str, at: int, most: int = FOREVER) -> Process:
+        self.now[name] = Process(name, self._folder, self._own, self._topic, self.brokers, at, most)
         self.lives.append(self.now[name])
         return self.now[name]
 
@@ -322,3 +328,18 @@ def test_nothing_is_sent_while_the_state_topic_takes_nothing(tmp_path: Path) -> 
     group.end()
     assert Counter(map(key, group.sent("lines"))) == Counter(map(key, group.brokers.alerts))
     assert len(group.brokers.alerts) > 10
+
+
+def test_an_end_while_the_brokers_are_away_tries_once_and_tells_nothing_that_is_not_kept(tmp_path: Path) -> None:
+    group = Group(tmp_path, made(1, partitions=3))
+    process = group.start("a", START)
+    for partition in range(3):
+        process.source.gain(f"topic/{partition}")
+    for step in range(STEPS):
+        group.brokers.away = step > 2
+        group.turn(START + step * SECOND)
+    assert process.monitor.firing() or process.keeper.problem
+    tries = group.brokers.tries
+    group.end()
+    assert group.brokers.tries == tries + 1
+    assert not any(group.sent(sink) for sink in SINKS)

@@ -1,0 +1,172 @@
+"""Partitions that move where something is in the way: what can't be taken up, what is lost before it could be kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_parcel import START, made
+from test_shared import Group, Process, key
+
+from connectors.batch import SECOND
+from connectors.store import packed, unpacked
+from stream.settings import Settings, from_mapping
+
+HALF = 130  # steps
+
+
+def run(group: Group, begin: int, end: int) -> None:
+    for step in range(begin, end):
+        group.turn(START + step * SECOND)
+
+
+def left_behind(folder: Path, partitions: int = 2) -> Group:
+    """A group whose one process has stopped in order; the state of its partitions is in the topic."""
+    group = Group(folder, made(3, partitions=partitions))
+    first = group.start("a", START)
+    for partition in range(partitions):
+        first.source.gain(f"topic/{partition}")
+    run(group, 0, HALF)
+    group.end()
+    group.now.clear()
+    return group
+
+
+def damaged(piece: bytes, part: str) -> bytes:
+    columns, about = unpacked(piece, "x")
+    return packed({name: column for name, column in columns.items() if not name.startswith(part)}, about)
+
+
+def gained(group: Group, own: Settings | None = None, limit: int = 100) -> Process:
+    if own is not None:
+        group._own = own
+    process = group.start("b", START + HALF * SECOND)
+    process.world.table.limit = limit
+    for name in group.brokers.pieces:
+        process.source.gain(name)
+    return process
+
+
+def test_more_streams_than_there_is_room_for_begin_anew_as_far_as_there_is(tmp_path: Path) -> None:
+    group = left_behind(tmp_path)
+    process = gained(group, limit=9)
+    run(group, HALF, HALF + 20)
+    names = [name for name in process.world.table.names if name]
+    assert len(names) == 9
+    assert sum(name.startswith("p0") for name in names) == 6, "those that came first came whole"
+    assert np.all(process.monitor.parts.windows.lane[: len(names)] >= 0)
+    group.end()
+
+
+@pytest.mark.parametrize("update", [{"windows": {"size": 32}}, {"evidence": "lean"}])
+def test_a_state_of_other_settings_is_not_taken_up_and_nothing_is_left_of_it(
+    tmp_path: Path, update: dict[str, Any]
+) -> None:
+    group = left_behind(tmp_path)
+    nested = {
+        key: getattr(group._own, key).model_copy(update=value) if isinstance(value, dict) else value
+        for key, value in update.items()
+    }
+    process = gained(group, group._own.model_copy(update=nested))
+    assert process.world.table.slot_of == {}
+    assert process.source.positions == {"topic/0": 0, "topic/1": 0}
+    run(group, HALF, HALF + 20)
+    assert len(process.world.table.slot_of) == 12
+    group.end()
+
+
+@pytest.mark.parametrize("part", ["windows.slot.lane", "windows.closed", "sentinel.", "rules.0.k", "windows.marks"])
+def test_a_large_piece_that_lacks_something_begins_anew(tmp_path: Path, part: str) -> None:
+    group = left_behind(tmp_path)
+    group.brokers.pieces["topic/0"]["large"] = damaged(group.brokers.pieces["topic/0"]["large"], part)
+    process = gained(group)
+    run(group, HALF, HALF + 20)
+    assert len(process.world.table.slot_of) == 12
+    group.end()
+
+
+@pytest.mark.parametrize("part", ["ledger", "since"])
+def test_a_small_piece_that_lacks_something_begins_anew(tmp_path: Path, part: str) -> None:
+    group = left_behind(tmp_path)
+    group.brokers.pieces["topic/0"]["small"] = damaged(group.brokers.pieces["topic/0"]["small"], part)
+    process = gained(group)
+    assert all(name.startswith("p1") for name in process.world.table.slot_of)
+    run(group, HALF, HALF + 20)
+    assert len(process.world.table.slot_of) == 12
+    group.end()
+
+
+def test_nothing_is_sent_of_a_partition_that_was_taken_and_has_not_left_yet(tmp_path: Path) -> None:
+    group = Group(tmp_path, made(3, partitions=2))
+    process = group.start("a", START)
+    process.source.gain("topic/0")
+    process.source.gain("topic/1")
+    group.brokers.owner["topic/0"] = "b"
+    process.keeper._member = lambda: ("a", {"topic/1": ""})
+    run(group, 0, 260)
+    group.end()
+    told = [each["labels"] for each in group.brokers.alerts + group.sent("lines")]
+    told += [
+        each["labels"] for said in group.sent("receiver/people") + group.sent("receiver/am") for each in said["alerts"]
+    ]
+    assert {each["group"][:2] for each in told} == {"p1"}
+
+
+def test_a_process_that_has_nothing_any_more_sends_nothing(tmp_path: Path) -> None:
+    group = Group(tmp_path, made(3, partitions=1))
+    process = group.start("a", START)
+    process.keeper._topics = {}
+    process.source.gain("topic/0")
+    process.keeper._member = lambda: ("a", {})
+    run(group, 0, 260)
+    assert process.monitor.parts.ledger.total.sum() > 100
+    process.keeper._member = process.source.standing
+    assert not any(group.sent(sink) for sink in ("kafka", "lines", "receiver/people", "receiver/am"))
+    run(group, 260, 270)
+    group.end()
+    assert len(group.sent("lines")) > 10, "it was its own after all"
+
+
+def test_what_is_left_to_tell_of_a_storm_is_told_by_whoever_has_the_partition_then(tmp_path: Path) -> None:
+    group = Group(tmp_path, made(3, partitions=2))
+    first, second = group.start("a", START, most=1), group.start("b", START)
+    first.source.gain("topic/0")
+    first.source.gain("topic/1")
+    step = 0
+    while sum(told.change.group.startswith("p0") for told in first.loop._untold) < 2:
+        first.turn(START + step * SECOND)
+        step += 1
+    first.source.lose(["topic/0"])
+    assert not any(told.change.group.startswith("p0") for told in first.loop._untold)
+    second.clock.wait(first.clock.now())
+    second.source.gain("topic/0")
+    run(group, step, 280)
+    group.end()
+    told = Counter(map(key, group.brokers.alerts))
+    assert len(told) > 20
+    assert set(told.values()) == {1}
+
+
+def test_what_rules_look_back_at_does_not_grow_with_each_move(tmp_path: Path) -> None:
+    group = Group(tmp_path, made(3, partitions=3))
+    slower = from_mapping({"sources": [{"type": "stdin"}], "streams": [{"match": "p1*", "step": "2s"}]}).streams
+    group._own = group._own.model_copy(update={"streams": slower})
+    sizes, step = [], 60
+    process = group.start("a", START)
+    for partition in range(3):
+        process.source.gain(f"topic/{partition}")
+    run(group, 0, step)
+    group.end()
+    for life in range(5):
+        process = group.start(f"a{life}", START + step * SECOND)
+        for name in ("topic/0", "topic/2"):  # p1 has gone elsewhere, and with it all streams of its raster
+            process.source.gain(name)
+        run(group, step, step + 3)
+        step += 3
+        group.end()
+        group.now.clear()
+        sizes.append(len(group.brokers.pieces["topic/0"]["large"]))
+    assert max(sizes) <= min(sizes) + 100
