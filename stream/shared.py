@@ -15,9 +15,11 @@ from connectors.source import Source, SourceError
 from connectors.store import Commit, StoreError, packed, unpacked
 from stream import parcel
 from stream.loop import Message, Progress
+from stream.noted import NOTE, Noted
 from stream.notify.notifier import Addressed
 from stream.rules.message import message
-from stream.state import Durable
+from stream.rules.recall import Piece
+from stream.state import Durable, lost
 
 LARGE, SMALL = "large", "small"
 Pieces = dict[tuple[str, str], bytes]
@@ -68,7 +70,11 @@ class Shared(Durable):
         self._refused = ""  # why the last transaction did not come through
 
     def _recalling(self) -> None:
-        """Nothing: there is no disk that goes along with a partition."""
+        """Nothing for the disk: notes travel with their partition."""
+        parts = self._monitor.parts
+        parts.alerts.recall = self._noted = Noted(
+            parts.table, lambda slots: parts.windows.partition[slots], lost(self._monitor)
+        )
 
     # -- partitions come and go
 
@@ -99,6 +105,7 @@ class Shared(Durable):
     def _take_up(self, name: str, pieces: Mapping[str, bytes]) -> int:
         small = unpacked(pieces[SMALL], name)
         large = unpacked(pieces[LARGE], name) if LARGE in pieces else None
+        self._noted.take_up(self._partitions.number(name), self._notes(name, small[1].get("notes", 0), pieces))
         position = parcel.put(self._monitor, self._partitions, name, (large, small), self._now())
         about = small[1]
         self._began[name] = about["start"]
@@ -111,6 +118,16 @@ class Shared(Durable):
             self._unsent += [(sink, said) for sink, said in about["letters"] if sink in self._outbox.sinks]
         return position
 
+    def _notes(self, name: str, count: int, pieces: Mapping[str, bytes]) -> list[Piece]:
+        """Up to the first one that can't be read: from there on windows have a gap, and nothing else is wrong."""
+        found: list[Piece] = []
+        try:
+            for at in range(count):
+                found.append(unpacked(pieces[f"{NOTE}{at}"], name))  # noqa: PERF401 - those before a damaged one count
+        except (StoreError, KeyError) as error:
+            self._log.error("state.failed", error=f"{name}: note {len(found)} of {count}: {error}")
+        return found
+
     def leave(self, partitions: Sequence[str]) -> None:
         """Somebody else goes on with these: nothing is told or kept of them here any more."""
         streams = self._forget(partitions)
@@ -121,6 +138,7 @@ class Shared(Durable):
         groups: set[str] = set()
         for name in partitions:
             gone = parcel.leave_partition(self._monitor, self._partitions.number(name))
+            self._noted.leave(self._partitions.number(name))
             streams |= set(gone.streams)
             groups |= set(gone.groups)
             for known in (self._progress.positions, self._progress.starts):
@@ -211,7 +229,9 @@ class Shared(Durable):
         if self._refused:
             self._log.info("state.recovered", waited=len(self._outgoing) + len(self._unsent))
         self._refused, self._outgoing = "", []
-        self._large |= {name: now for name, kind in pieces if kind == LARGE}
+        whole = {name for name, kind in pieces if kind == LARGE}
+        self._large |= dict.fromkeys(whole, now)
+        self._noted.kept(map(self._partitions.number, offsets), set(map(self._partitions.number, whole)))
         self._batch += 1
         return True
 
@@ -231,7 +251,14 @@ class Shared(Durable):
             columns, about = parcel.small(self._monitor, self._partitions, number, start, position)
             ours = _of(about["names"], about["groups"])
             told = {"alerts": {}, "gatherings": {}} if self._notifier is None else self._notifier.of(ours)
-            extra = {"told": told, "letters": letters.get(name, []), "batch": [self._instance, self._batch + 1]}
+            notes, new = self._noted.piece(number)
+            found |= {(name, kind): packed(*piece) for kind, piece in new.items()}
+            extra = {
+                "notes": notes,
+                "told": told,
+                "letters": letters.get(name, []),
+                "batch": [self._instance, self._batch + 1],
+            }
             found[name, SMALL] = packed(columns, about | extra)
         oldest = min(offsets, key=lambda name: self._large.get(name, 0))
         if now - self._large.get(oldest, 0) >= self._checkpoint_every:

@@ -33,6 +33,11 @@ def _addressed(outbox: Outbox, messages: Sequence[Message], notices: Sequence[Ad
     return [(sink, said) for said in messages for sink in plain] + list(notices)
 
 
+def lost(monitor: Monitor) -> frozenset[str]:
+    """What can't be found out again of steps that were judged: without a model, how long ago a restart was."""
+    return frozenset({"age"}) if monitor.parts.looks is None else SAID
+
+
 class Passing:
     """No state on disk: messages go to the sinks and are forgotten."""
 
@@ -100,14 +105,15 @@ class Durable:
         self._written: list[dict[str, Any]] | None = None  # as it has them once the commit under way is through
         self._sent: list[int] = []
         self._dead: list[tuple[int, str]] = []
-        self._recall = monitor.parts.alerts.recall = self._recalling()
+        self._recall = self._recalling()
         self._failing = self._astray = False
         self._log = get()
 
     def _recalling(self) -> Recall | None:
         """What is noted of windows between checkpoints: all that can't be found out again from readings."""
         parts = self._monitor.parts
-        return Recall(parts.table, {"age"} if parts.looks is None else SAID)
+        parts.alerts.recall = recall = Recall(parts.table, lost(self._monitor))
+        return recall
 
     def commit(
         self, now: int, messages: list[Message], progress: Progress, urgent: bool, notices: Sequence[Addressed] = ()

@@ -13,7 +13,7 @@ from stream.rules.change import Change, Row, orphan, restored
 from stream.rules.columns import Bools, Names, Observed, Rows, Slots
 from stream.rules.group_watch import GroupTable, watch_of
 from stream.rules.life import FIRING, PENDING, STATES
-from stream.rules.recall import Recall
+from stream.rules.recall import Notes
 from stream.rules.rule import Rule
 from stream.rules.standing import Standing
 from stream.rules.watch import Watch
@@ -45,7 +45,7 @@ class Alerts:
         self._place = np.full(64, -1, np.intp)  # by slot: where it stands among the observed
         self._met = np.zeros(64, bool)  # by slot: seen since the start or since it was forgotten
         self._waiting: dict[_Whose, list[tuple[Watch, Row]]] = {}  # restored, of streams and groups not met yet
-        self.recall: Recall | None = None  # where it is noted what a restart must not lose of windows
+        self.recall: Notes | None = None  # where it is noted what a restart must not lose of windows
         self._before = [0, 0, 0]  # evaluations, unknown ones, left out: of rules that were replaced
 
     def update(self, observed: Observed) -> list[Change]:

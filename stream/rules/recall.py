@@ -7,7 +7,7 @@ then, and whom the gate chose, is past. So the values of such arguments are note
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,21 @@ Piece = tuple[dict[str, Array], dict[str, Any]]  # columns, and what they are of
 Taken = Mapping[str, tuple[Bools, Floats]]  # by argument: which rows of a step took something in, and what [n]
 _Key = tuple[int, int]  # ns from one look to the next, and end of the step
 _Noted = dict[str, tuple[Array, Array]]  # by argument: numbers of streams, and values
+
+
+class Notes(Protocol):
+    """Where it is noted what windows take in; a Recall, or one for each partition."""
+
+    lost: frozenset[str]
+
+    def note(self, key: tuple[int, int], slots: Slots, taken: Taken) -> None:
+        """What windows took in of streams [n] at a step (ns from one look to the next, and its end)."""
+
+    def of(self, key: tuple[int, int], slots: Slots) -> Taken:
+        """What windows of streams [n] took in at a step that is read again."""
+
+    def forget(self, slots: Slots) -> None:
+        """These slots may be given to other streams."""
 
 
 class Recall:
