@@ -243,11 +243,19 @@ class Alerts:
             elif "limited" in row:
                 watch.limited.put(row["limited"])
             elif slot is None:
-                self._waiting.setdefault(whose, []).append((watch, row))
-                watch.await_row(row)
+                self._wait(whose, watch, row)
             else:
                 watch.put(slot, row)
         return orphans
+
+    def _wait(self, whose: _Whose, watch: Watch, row: Row) -> None:
+        """Until its stream or group turns up; of several that were kept of the same, the last."""
+        rows = self._waiting.setdefault(whose, [])
+        for each in [each for each in rows if each[0] is watch]:
+            rows.remove(each)
+            watch.await_row(each[1], -1)
+        rows.append((watch, row))
+        watch.await_row(row)
 
     def orphaned(self, rows: Iterable[Row], ts: int) -> list[Change]:
         """The ends of alerts that fired under a rule that ``restore`` did not find as it was."""

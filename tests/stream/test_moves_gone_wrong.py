@@ -16,6 +16,13 @@ from connectors.store import packed, unpacked
 from stream.settings import Settings, from_mapping
 
 HALF = 130  # steps
+BUSY = """
+groups:
+- name: all
+  rules:
+  - {alert: Busy, expr: 'value > 100.5'}
+  - {alert: BusyGroup, expr: 'group_max(value) > 100.5'}
+"""
 
 
 def run(group: Group, begin: int, end: int) -> None:
@@ -170,3 +177,25 @@ def test_what_rules_look_back_at_does_not_grow_with_each_move(tmp_path: Path) ->
         group.now.clear()
         sizes.append(len(group.brokers.pieces["topic/0"]["large"]))
     assert max(sizes) <= min(sizes) + 100
+
+
+@pytest.mark.parametrize("name", ["/t", "/s"])
+def test_a_group_or_stream_of_two_partitions_is_one_alert_where_both_come_together(tmp_path: Path, name: str) -> None:
+    topic = made(3, partitions=2)
+    topic.stream[1] = [each.replace("p1", "p0").replace("/s", name) for each in topic.stream[1]]
+    group = Group(tmp_path, topic)
+    (tmp_path / "rules.yaml").write_text(BUSY)
+    first, second = group.start("a", START), group.start("b", START)
+    first.source.gain("topic/0")
+    second.source.gain("topic/1")
+    for step in range(0, 200, 5):
+        run(group, step, step + 5)
+        giver, taker = (first, second) if step % 2 else (second, first)
+        for moved in list(giver.source.positions):
+            giver.source.lose([moved])
+            taker.source.gain(moved)
+        for process in (first, second):
+            fire = [change.fingerprint for change in process.monitor.firing()]
+            assert len(fire) == len(set(fire))
+    group.end()
+    assert len(group.brokers.alerts) > 20
