@@ -216,10 +216,10 @@ class Alerts:
         waiting = [dict(row) for of_stream in self._waiting.values() for _watch, row in of_stream]
         return rows + waiting
 
-    def wait_no_more(self, streams: Sequence[str]) -> None:
-        """Another process goes on with these streams, which have not come again here."""
-        for name in streams:
-            for watch, row in self._waiting.pop((False, name), []):
+    def wait_no_more(self, streams: Sequence[str], groups: Sequence[str] = ()) -> None:
+        """Another process goes on with these streams and groups, which have not come again here."""
+        for whose in [*((False, name) for name in streams), *((True, name) for name in groups)]:
+            for watch, row in self._waiting.pop(whose, []):
                 watch.await_row(row, -1)
 
     def snapshot_of(self, streams: Collection[str], groups: Collection[str]) -> list[dict[str, Any]]:

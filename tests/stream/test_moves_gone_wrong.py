@@ -199,3 +199,49 @@ def test_a_group_or_stream_of_two_partitions_is_one_alert_where_both_come_togeth
             assert len(fire) == len(set(fire))
     group.end()
     assert len(group.brokers.alerts) > 20
+
+
+def about(group: Group) -> dict[str, Any]:
+    return unpacked(group.brokers.pieces["topic/0"]["small"], "x")[1]
+
+
+def young(folder: Path) -> Group:
+    """A group whose alerts fire, and whose streams are not in any large piece yet."""
+    group = Group(folder, made(3, partitions=1))
+    (folder / "rules.yaml").write_text(BUSY)
+    group.start("a", START).source.gain("topic/0")
+    step = 0
+    while not any("of_group" in row and row["state"] == "firing" for row in (about(group)["alerts"] if step else ())):
+        step += 1
+        group.now["a"].turn(START + step * SECOND)
+        group.now["a"].keeper.commit(START + step * SECOND, [], group.now["a"].loop.progress, urgent=True)
+    group.brokers.pieces["topic/0"].pop("large")
+    group.kill("a")
+    return group
+
+
+def test_what_waits_for_its_streams_travels_on_with_its_groups(tmp_path: Path) -> None:
+    group = young(tmp_path)
+    before = about(group)
+    process = group.start("b", START)
+    process.source.gain("topic/0")
+    process.keeper.commit(START, [], process.loop.progress, urgent=True)
+    after = about(group)
+    for what in ("names", "groups", "incidents"):
+        assert sorted(map(str, after[what])) == sorted(map(str, before[what])), what
+    assert sorted(map(str, after["alerts"])) == sorted(map(str, before["alerts"]))
+    assert after["told"] == before["told"]
+    group.end()
+
+
+def test_what_waits_for_its_streams_leaves_with_its_partition(tmp_path: Path) -> None:
+    group = young(tmp_path)
+    process = group.start("b", START)
+    process.source.gain("topic/0")
+    assert process.monitor.firing()
+    assert len(process.monitor.parts.incidents) > 0
+    process.source.lose(["topic/0"])
+    assert process.monitor.firing() == []
+    assert len(process.monitor.parts.incidents) == 0
+    assert not process.monitor.awaited
+    group.end()
