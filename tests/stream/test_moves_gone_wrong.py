@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from test_parcel import START, made
-from test_shared import Group, Process, key
+from test_shared import URL, Group, Process, key
 
 from connectors.batch import SECOND
 from connectors.store import packed, unpacked
@@ -245,3 +245,32 @@ def test_what_waits_for_its_streams_leaves_with_its_partition(tmp_path: Path) ->
     assert len(process.monitor.parts.incidents) == 0
     assert not process.monitor.awaited
     group.end()
+
+
+def test_of_a_notification_that_waits_only_what_left_is_dropped(tmp_path: Path) -> None:
+    group = Group(tmp_path, made(3, partitions=2))
+    (tmp_path / "rules.yaml").write_text(BUSY)
+    route = from_mapping(
+        {"sources": [{"type": "stdin"}], "receivers": [{"name": "people", "webhook": URL}],
+         "route": {"receiver": "people", "group_by": ["alertname"], "group_wait": "1s", "repeat_interval": "1h"}}
+    )  # fmt: skip
+    group._own = group._own.model_copy(update={"route": route.route})
+    process = group.start("a", START)
+    process.source.gain("topic/0")
+    process.source.gain("topic/1")
+    step = 0
+    while not any({"p0", "p1"} <= parts_of(said) for _, said in process.keeper._unsent):
+        group.brokers.away = step > 2
+        run(group, step, step + 1)
+        step += 1
+    waits = [said for _, said in process.keeper._unsent if {"p0", "p1"} <= parts_of(said)]
+    process.source.lose(["topic/0"])
+    group.brokers.away = False
+    run(group, step, step + 3)
+    group.end()
+    heard = [said for said in group.sent("receiver/people") if said["id"] == waits[0]["id"]]
+    assert [parts_of(said) for said in heard] == [{"p1"}]
+
+
+def parts_of(said: Any) -> set[str]:
+    return {alert["labels"]["group"][:2] for alert in said.get("alerts", ())}
