@@ -216,10 +216,10 @@ class Shared(Durable):
         return True
 
     def _failed_to_share(self, why: str) -> None:
-        """The same or newer state is written with the next commit; nothing is sent before."""
+        """The same or newer state is written a commit later; nothing is sent before."""
         if not self._refused:
             self._log.error("state.failed", error=why)
-        self._refused, self._committed = why, 0
+        self._refused = why
 
     def _pieces(self, now: int, offsets: Mapping[str, int]) -> Pieces:
         """The small piece of each partition, and the large one of that which waits for it longest."""
