@@ -136,7 +136,8 @@ class Shared(Durable):
         self._unstage()
         self._take_back()
         self._outgoing = [each for each in self._outgoing if not _about(theirs, each[1])]
-        self._unsent = [each for each in self._unsent if not _about(theirs, each[1])]
+        left = [(sink, _without(theirs, said)) for sink, said in self._unsent]
+        self._unsent = [(sink, said) for sink, said in left if said is not None]
         self._monitor.owed.drop(theirs)
         self._drop(theirs)
         if self._notifier is not None:
@@ -291,6 +292,18 @@ def _belongs(streams: frozenset[str], groups: frozenset[str], labels: Labels) ->
 def _labels(said: Message) -> Labels:
     found = said.get("labels")
     return found if isinstance(found, dict) else {}
+
+
+def _without(theirs: Callable[[Labels], bool], said: Message) -> Message | None:
+    """A message without what it tells of their alerts; None where nothing is left of it."""
+    alerts = said.get("alerts")
+    if not isinstance(alerts, list):
+        return None if theirs(_labels(said)) else said
+    left = [alert for alert in alerts if not theirs(alert["labels"])]
+    if len(left) == len(alerts) or not left:
+        return said if left else None
+    firing = any(alert["status"] == "firing" for alert in left)
+    return {**said, "alerts": left, "status": "firing" if firing else "resolved"}
 
 
 def _about(theirs: Callable[[Labels], bool], said: Message) -> bool:
