@@ -41,8 +41,7 @@ def _compared(servers: str, form: str, streams: int, steps: int) -> dict[str, An
     each = {name: n // WORKERS for name, n in amount.items()}
     workers = _together(WORKERS, fill, {**about, **each})
     alone = _together(1, lambda: None, {**about, **amount})
-    rates = [found["readings_per_second"] for found in workers]
-    one = alone[0]["readings_per_second"]
+    one, *rates = (max(1, found["readings_per_second"]) for found in (*alone, *workers))  # 0 where one turn took all
     ratio = one * sum(1 / rate for rate in rates) / len(rates)  # they read as many readings each
     return {"form": form, "one": one, "workers": rates, "cpu_over_one": round(ratio, 3)}
 
@@ -58,6 +57,7 @@ def _together(n: int, fill: Any, arguments: Mapping[str, Any]) -> list[dict[str,
             running.append(pool.submit(measured, "consuming", place=place, **arguments))
         try:
             _await(ready, running)
+            go.with_name("all").touch()
             fill()
         finally:
             go.touch()

@@ -11,7 +11,7 @@ from connectors.kafka_client import Opening, Settings, consumer_settings, produc
 from connectors.kafka_quirks import make_no_topics
 
 MISSING = "no topic"
-_SETTINGS: Settings = {"allow_auto_create_topics": False, "metrics_enabled": False}
+_SETTINGS: Settings = {"allow_auto_create_topics": False, "metrics_enabled": False, "enable_auto_commit": False}
 
 
 def probe(client: Mapping[str, object], topics: Sequence[str], reads: bool, timeout_s: float) -> str | None:

@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS start_positions (partition TEXT PRIMARY KEY, next_off
 CREATE TABLE IF NOT EXISTS parts (name TEXT PRIMARY KEY, json TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS columns (name TEXT PRIMARY KEY, dtype TEXT, shape TEXT, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS rows (kind TEXT, key TEXT, json TEXT NOT NULL, PRIMARY KEY (kind, key));
+CREATE TABLE IF NOT EXISTS notes (number INTEGER PRIMARY KEY, data BLOB NOT NULL);
 """
 VERSION = 1
 
@@ -45,7 +46,8 @@ class Commit:
     take out of it; ``dead``: ids to take out of it and keep, with the reason. ``full``: sinks for which too much waits,
     with the id up to which it is on its way; what waits behind that for the same incidents or alerts as ``send`` is
     compacted.
-    ``rows``: small states that come and go, by kind and key; None = the row is dropped.
+    ``rows``: small states that come and go, by kind and key; None = the row is dropped. ``note``: put behind the notes
+    before, of which none is kept where ``anew`` is true.
     """
 
     positions: Mapping[str, int] = field(default_factory=dict)
@@ -58,6 +60,8 @@ class Commit:
     full: Mapping[str, int] = field(default_factory=dict)
     time: int = 0
     rows: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+    note: bytes = b""
+    anew: bool = False
 
 
 class Store:
@@ -148,6 +152,9 @@ class Store:
         )
         put("DELETE FROM rows WHERE kind = ? AND key = ?", (key for key, value in what.rows.items() if value is None))
         put("INSERT OR REPLACE INTO columns VALUES (?, ?, ?, ?)", map(_packed, what.columns.items()))
+        if what.anew:
+            self._db.execute("DELETE FROM notes")
+        put("INSERT INTO notes (data) VALUES (?)", [(what.note,)] if what.note else ())
         self._shelf.remove(what.sent)
         self._shelf.bury(what.dead, what.time)
         ids = self._shelf.put(what.send, what.time)
@@ -171,6 +178,10 @@ class Store:
     def rows(self) -> dict[tuple[str, str], Any]:
         """All rows, by kind and key."""
         return {(kind, key): json.loads(text) for kind, key, text in self._rows("SELECT kind, key, json FROM rows")}
+
+    def notes(self) -> list[bytes]:
+        """What was put behind one another since it began anew."""
+        return [data for (data,) in self._rows("SELECT data FROM notes ORDER BY number")]
 
     def columns(self, prefix: str) -> dict[str, Array]:
         """Arrays whose name starts with ``prefix``, by the rest of the name."""

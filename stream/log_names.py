@@ -8,8 +8,12 @@ LOG_NAMES: dict[str, str] = {
     "daemon.draining": "An ordered stop: no more polling, what was read is finished.",
     "daemon.stopped": "Everything is committed and closed; `undelivered` alerts wait for the next start.",
     "config.loaded": "The configuration was read and is in force.",
-    "config.reloaded": "Rules changed while heed ran: which were `added`, `changed` and `removed`.",
-    "config.unchanged": "The configuration was read again, and no rule is another.",
+    "config.reloaded": (
+        "Rules, receivers or routes changed while heed ran: which rules were `added`, `changed` and "
+        "`removed`, which receivers (`receivers_added`, ...), and which keys beside rules were "
+        "`taken_in`."
+    ),
+    "config.unchanged": "The configuration was read again, and nothing that can be taken in is another.",
     "config.rejected": "A changed configuration or rule file can't be used; what was in force before goes on.",
     "config.restart_needed": "Other keys of the configuration changed too; they are taken in by the next start.",
     "source.opened": "A source can be read.",
@@ -42,8 +46,10 @@ LOG_NAMES: dict[str, str] = {
     "notification.abandoned": "A sink will never take some messages; they are kept in the state, table `dead`.",
     "sink.recovered": "A sink that had failed takes messages again.",
     "state.restored": "State was read; reading goes on from its positions.",
-    "state.adopted": "Partitions came to this process, with their state or new.",
-    "state.left": "Partitions went to another process, with their state.",
+    "state.adopted": (
+        "Partitions are ours now: `positions` of those that came with their state, `new` are those without."
+    ),
+    "state.left": "Partitions are somebody else's now; their streams left with their state.",
     "state.checkpointed": "Evidence and calibration were written.",
     "state.failed": "State can't be read or written.",
     "state.recovered": "State that could not be written is on disk again; the alerts that waited for it are sent.",

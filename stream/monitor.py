@@ -22,10 +22,11 @@ from stream.lane import Tick
 from stream.latest import Latest
 from stream.ledger import FULL, GAP, SENTINEL, SHED, WARMUP
 from stream.looks import Looked
-from stream.observed import of_readings, of_verdicts
+from stream.observed import of_readings, of_verdicts, say
 from stream.owed import Owed
 from stream.parts import Parts
 from stream.rules.change import Change
+from stream.rules.columns import Observed
 from stream.selection import Admission, Reason, everyone, frames_left, looks_per_frame
 from stream.selfalert import SelfAlert
 from stream.sentinel import Evidence
@@ -181,7 +182,7 @@ class Monitor:
         if tick.k % self._every:
             return
         if muted.any():
-            self._remember(tick.only(muted))
+            self._remember(tick.only(muted), evidence and evidence.only(muted[tick.present]))
             if muted.all():
                 return
             evidence = evidence and evidence.only(~muted[tick.present])
@@ -209,10 +210,17 @@ class Monitor:
             self.judged.note(tick.lane, tick.k, partition)
         return again
 
-    def _remember(self, tick: Tick) -> None:
+    def _remember(self, tick: Tick, evidence: Evidence | None) -> None:
+        """For windows of rules: without a model, all that was said is found out again; else what readings tell."""
         parts = self.parts
-        if parts.alerts.looks_back:
+        if not parts.alerts.looks_back:
+            return
+        if parts.looks is not None:
             parts.alerts.remember(of_readings(tick, parts.windows, parts.sentinel, self._every))
+            return
+        verdicts = nothing_said(tick)
+        say(verdicts, evidence, self._ready(verdicts), True)
+        parts.alerts.remember(self._observed(verdicts))
 
     def _open(self, tick: Tick, muted: Bools) -> tuple[Tick, Bools]:
         """Without the streams that are closed at this time: they are neither learned from nor judged.
@@ -253,18 +261,20 @@ class Monitor:
 
     def _sort_out(self, verdicts: Verdicts, evidence: Evidence | None) -> npt.NDArray[np.intp]:
         """Gaps and streams in warm-up are told apart from the windows that are due a look: their rows [n]."""
-        tick, windows = verdicts.tick, self.parts.windows
-        at = tick.at
-        warm = (windows.steps[at] >= WARM) & (windows.valid[at] >= windows.size // 2)
-        ready = tick.present & warm
-        verdicts.outcome[:] = np.where(ready, np.int8(SENTINEL), np.where(tick.present, np.int8(WARMUP), np.int8(GAP)))
+        tick, ready = verdicts.tick, self._ready(verdicts)
         since = self._unseen_since(tick, ready)
         verdicts.age[:] = (tick.start - since) / 1e9
         verdicts.age[since == 0] = np.nan
-        rows = np.flatnonzero(ready)
-        if evidence is not None:
-            self._say_evidence(verdicts, evidence, ready[tick.present], rows)
-        return rows
+        say(verdicts, evidence, ready, self.parts.looks is None)
+        return np.flatnonzero(ready)
+
+    def _ready(self, verdicts: Verdicts) -> Bools:
+        """Whose window is due a look [m], and the outcomes of all as long as nobody got one."""
+        tick, windows = verdicts.tick, self.parts.windows
+        at = tick.at
+        ready = tick.present & (windows.steps[at] >= WARM) & (windows.valid[at] >= windows.size // 2)
+        verdicts.outcome[:] = np.where(ready, np.int8(SENTINEL), np.where(tick.present, np.int8(WARMUP), np.int8(GAP)))
+        return ready
 
     def _unseen_since(self, tick: Tick, ready: Bools) -> Times:
         """Event time from which each stream counts as unseen [m], 0 = never due; it waits where no window is due."""
@@ -277,16 +287,6 @@ class Monitor:
             if self.parts.gate is not None:
                 self.parts.gate.greet(slots[ready & never], tick.k // self._every)
         return since
-
-    def _say_evidence(self, verdicts: Verdicts, evidence: Evidence, known: Bools, rows: npt.NDArray[np.intp]) -> None:
-        """The sentinel's verdict, which stands unless a full look follows."""
-        whole = rows.size == known.size == verdicts.score.size
-        to, of = (slice(None), slice(None)) if whole else (rows, known)
-        verdicts.score[to], verdicts.p[to] = evidence.score[of], evidence.p[of]
-        verdicts.fidelity[to] = BY_SENTINEL
-        if self.parts.looks is None:
-            for name in ("expected", "low", "high"):
-                getattr(verdicts, name)[to] = getattr(evidence, name)[of]
 
     def _look(self, verdicts: Verdicts, ready: npt.NDArray[np.intp], now: int) -> None:
         """Decide who gets a full look, look, and note the lag of every verdict."""
@@ -415,8 +415,9 @@ class Monitor:
 
     def _evaluate(self, verdicts: Verdicts, turn: Turn) -> None:
         tick, parts = verdicts.tick, self.parts
-        coverage = verdicts.coverage(parts.groups.of[tick.slots], len(parts.groups))
-        changes = parts.alerts.update(of_verdicts(verdicts, coverage, parts.windows, parts.sentinel, self._every))
+        observed = self._observed(verdicts)
+        coverage = observed.numbers["coverage"]
+        changes = parts.alerts.update(observed)
         of_streams = [change for change in changes if change.slot >= 0]
         turn.told += self._tell(of_streams, verdicts, coverage)
         turn.incidents += parts.incidents.gather(of_streams, tick.end)
@@ -424,6 +425,11 @@ class Monitor:
         own += self._self.look(tick.start, self._breached, self.unseen)
         turn.told += [Told.alone(change) for change in own]
         self.laps.lap("rules")
+
+    def _observed(self, verdicts: Verdicts) -> Observed:
+        parts = self.parts
+        coverage = verdicts.coverage(parts.groups.of[verdicts.tick.slots], len(parts.groups))
+        return of_verdicts(verdicts, coverage, parts.windows, parts.sentinel, self._every)
 
     def _tell(self, changes: list[Change], verdicts: Verdicts, coverage: F32) -> list[Told]:
         """Each change with what is known now; it may be told some turns later."""

@@ -9,11 +9,27 @@ import numpy.typing as npt
 
 from stream.lane import Tick
 from stream.rules.columns import Observed
-from stream.sentinel import Sentinel
-from stream.verdict import Verdicts
+from stream.sentinel import Evidence, Sentinel
+from stream.verdict import BY_SENTINEL, Verdicts
 from stream.windows import Windows
 
 _SAID = ("score", "p", "expected", "low", "high", "weight", "age")
+
+
+def say(verdicts: Verdicts, evidence: Evidence | None, ready: npt.NDArray[np.bool_], whole: bool) -> None:
+    """The sentinel's verdict on windows that are ``ready`` [m], which stands unless a full look follows.
+
+    ``evidence`` is that of the streams with a reading, None = there are none; ``whole``: also what it expects.
+    """
+    if evidence is None:
+        return
+    known, rows = ready[verdicts.tick.present], np.flatnonzero(ready)
+    all_of_them = rows.size == known.size == verdicts.score.size
+    to, of = (slice(None), slice(None)) if all_of_them else (rows, known)
+    verdicts.score[to], verdicts.p[to] = evidence.score[of], evidence.p[of]
+    verdicts.fidelity[to] = BY_SENTINEL
+    for name in ("expected", "low", "high") if whole else ():
+        getattr(verdicts, name)[to] = getattr(evidence, name)[of]
 
 
 def of_readings(tick: Tick, windows: Windows, sentinel: Sentinel, every: int) -> Observed:

@@ -198,6 +198,7 @@ def leave(monitor: Monitor, slots: Ints) -> None:
     parts.registry.release(slots)
     monitor.latest.forget(slots)
     monitor.since[slots] = 0
+    monitor.streams_seen -= slots.size
     parts.incidents.leave(group for group in groups if parts.groups.mates(group).size == 0)
 
 

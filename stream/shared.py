@@ -67,6 +67,9 @@ class Shared(Durable):
         self._progress = Progress()
         self._refused = ""  # why the last transaction did not come through
 
+    def _recalling(self) -> None:
+        """Nothing: there is no disk that goes along with a partition."""
+
     # -- partitions come and go
 
     def adopt(self, partitions: Sequence[str]) -> Mapping[str, int]:
@@ -214,10 +217,10 @@ class Shared(Durable):
         return True
 
     def _failed_to_share(self, why: str) -> None:
-        """The same or newer state is written with the next commit; nothing is sent before."""
+        """The same or newer state is written a commit later; nothing is sent before."""
         if not self._refused:
             self._log.error("state.failed", error=why)
-        self._refused, self._committed = why, 0
+        self._refused = why
 
     def _pieces(self, now: int, offsets: Mapping[str, int]) -> Pieces:
         """The small piece of each partition, and the large one of that which waits for it longest."""
@@ -270,6 +273,9 @@ class Shared(Durable):
             for _ in range(len(progress.positions)):
                 self._large = {name: at for name, at in self._large.items() if at == now}
                 self.commit(now, [], progress, urgent=True)
+                if self._refused:  # each try may take long; whoever comes next begins from what is there
+                    whole = False
+                    break
         super().close(now, progress, whole)
         self._topic.close()
 

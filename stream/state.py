@@ -14,13 +14,14 @@ from connectors.handover import Handover
 from connectors.outbox import Outbox
 from connectors.shelf import Letter, written
 from connectors.source import Source
-from connectors.store import Array, Commit, Store, StoreError
+from connectors.store import Array, Commit, Store, StoreError, packed, unpacked
 from stream.gate import NEVER, Gate
 from stream.log import get
 from stream.loop import Message, Progress
 from stream.monitor import Monitor
 from stream.notify.notifier import Addressed, Notifier, Row
 from stream.rules.message import message
+from stream.rules.recall import SAID, Recall
 from stream.settings import RECEIVER
 
 MOST_REMOVED = 1000  # delivered messages that one commit takes out of the outbox, unless many more wait for it
@@ -99,8 +100,14 @@ class Durable:
         self._written: list[dict[str, Any]] | None = None  # as it has them once the commit under way is through
         self._sent: list[int] = []
         self._dead: list[tuple[int, str]] = []
+        self._recall = monitor.parts.alerts.recall = self._recalling()
         self._failing = self._astray = False
         self._log = get()
+
+    def _recalling(self) -> Recall | None:
+        """What is noted of windows between checkpoints: all that can't be found out again from readings."""
+        parts = self._monitor.parts
+        return Recall(parts.table, {"age"} if parts.looks is None else SAID)
 
     def commit(
         self, now: int, messages: list[Message], progress: Progress, urgent: bool, notices: Sequence[Addressed] = ()
@@ -120,6 +127,8 @@ class Durable:
         self._starts |= new
         if self._source is not None:
             self._source.commit(progress.positions)
+        if self._recall is not None:
+            self._recall.written()
         self._checkpointed = self._checkpointed or now
         if now - self._checkpointed >= self._checkpoint_every:
             self.checkpoint(now, progress.positions)
@@ -173,7 +182,11 @@ class Durable:
         send = self._unsent[self._staged :]
         done = self._sent[: max(MOST_REMOVED, len(self._sent) // 4)], list(self._dead)
         full = self._handover.full(send)
-        return Commit(dict(positions), dict(new), state, columns, send, *done, full, now, dict(self._fresh))
+        note, anew = b"", False
+        if self._recall is not None:
+            pending, anew = self._recall.pending(), self._recall.anew
+            note = b"" if pending is None else packed(*pending)
+        return Commit(dict(positions), dict(new), state, columns, send, *done, full, now, dict(self._fresh), note, anew)
 
     def _take_done(self) -> None:
         """What the sinks took, and what was given up."""
@@ -252,6 +265,8 @@ class Durable:
         try:
             self._store.checkpoint(columns, about)
             self._log.info("state.checkpointed", streams=len(parts.table.slot_of))
+            if self._recall is not None:
+                self._recall.begin_anew()
         except StoreError as error:
             self._log.error("state.failed", error=str(error))
 
@@ -315,6 +330,8 @@ class Durable:
         monitor.awaited.expect(_by_name(self._store.part("streams"), columns))
         orphans = parts.alerts.restore(self._store.part("alerts"))
         parts.incidents.restore(self._store.part("incidents"))
+        if self._recall is not None:
+            self._recall.restore(unpacked(note, "a note") for note in self._store.notes())
         monitor.owed.add(parts.alerts.orphaned(orphans, last))
         for slot, name in enumerate(parts.table.names):
             if name:

@@ -19,6 +19,7 @@ from models.contract import ModelError, Scorer
 from models.probe import measure_cost
 from stream.app.parts import rules_of, scorer_of
 from stream.app.receivers import receiver_sinks
+from stream.app.sharing import shared_client, topic_name
 from stream.budget import Budget
 from stream.config_text import ConfigError
 from stream.durations import format_duration
@@ -127,6 +128,8 @@ def _reachable(settings: Settings) -> Iterator[Finding]:
             there = Path(source.path).exists()
             said = f"{source.path}: {'is there' if there else 'is not there yet; heed will wait for it'}"
             yield Finding("ok" if there else "note", f"source {name}", said)
+    if settings.state.shared:
+        yield _kafka("shared state", shared_client(settings), (topic_name(settings),), reads=False)
     for name, sink in zip(names(settings.sinks), settings.sinks, strict=True):
         if isinstance(sink, KafkaSink):
             yield _kafka(f"sink {name}", sink_client(sink, settings.sources), (sink.topic,), reads=False)

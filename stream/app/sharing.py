@@ -10,14 +10,23 @@ def state_topic(settings: Settings, instance: str) -> Topic:
     """The topic of the group that the one source reads in. Raises ConfigError, ValueError."""
     from connectors.kafka_state import StateTopic  # only those who share their state pay for its import
 
-    source = _source(settings)
-    client = source.client_config()
-    return StateTopic(client, settings.state.topic or f"{client['group.id']}.state", client["group.id"], instance)
+    client = shared_client(settings)
+    return StateTopic(client, topic_name(settings), client["group.id"], instance)
+
+
+def topic_name(settings: Settings) -> str:
+    """The topic in which state is shared."""
+    return settings.state.topic or f"{shared_client(settings)['group.id']}.state"
+
+
+def shared_client(settings: Settings) -> dict[str, str]:
+    """The client's keys of the source whose state is shared."""
+    return _source(settings).client_config()
 
 
 def shared_sinks(settings: Settings) -> dict[str, str]:
     """By name, the alert sinks that are topics of the brokers that the source reads from."""
-    brokers = _source(settings).client_config()["bootstrap.servers"]
+    brokers = shared_client(settings)["bootstrap.servers"]
     named = zip(names(settings.sinks), settings.sinks, strict=True)
     return {
         name: each.topic

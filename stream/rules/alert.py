@@ -13,6 +13,7 @@ from stream.rules.change import Change, Row, orphan, restored
 from stream.rules.columns import Bools, Names, Observed, Rows, Slots
 from stream.rules.group_watch import GroupTable, watch_of
 from stream.rules.life import FIRING, PENDING, STATES
+from stream.rules.recall import Recall
 from stream.rules.rule import Rule
 from stream.rules.standing import Standing
 from stream.rules.watch import Watch
@@ -44,6 +45,7 @@ class Alerts:
         self._place = np.full(64, -1, np.intp)  # by slot: where it stands among the observed
         self._met = np.zeros(64, bool)  # by slot: seen since the start or since it was forgotten
         self._waiting: dict[_Whose, list[tuple[Watch, Row]]] = {}  # restored, of streams and groups not met yet
+        self.recall: Recall | None = None  # where it is noted what a restart must not lose of windows
         self._before = [0, 0, 0]  # evaluations, unknown ones, left out: of rules that were replaced
 
     def update(self, observed: Observed) -> list[Change]:
@@ -69,6 +71,9 @@ class Alerts:
                 else:
                     changes += watch.look(observed, rows, self._place)
             self._around.finish(rows)
+            if self.recall is not None:
+                taken = self._around.taken(rows, self.recall.lost)
+                self.recall.note((rows.step, observed.end), rows.slots, taken)
         self._place[observed.slots] = -1
         return changes
 
@@ -78,6 +83,8 @@ class Alerts:
             rows = Rows.of(observed, self._names, self._around)
             with np.errstate(all="ignore"):
                 self._around.begin(rows)
+                if self.recall is not None:
+                    self._around.recall(rows, self.recall.of((rows.step, observed.end), rows.slots))
                 self._around.finish(rows)
 
     @property
@@ -118,6 +125,8 @@ class Alerts:
         changes = [change for watch in self._watches for change in watch.forget(gone, ts, reason)]
         self._groups.close()
         self._around.forget(gone)
+        if self.recall is not None:
+            self.recall.forget(gone)
         self._met[gone] = False
         return changes
 

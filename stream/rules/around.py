@@ -14,6 +14,7 @@ from stream.rules.absence import Absence
 from stream.rules.columns import Rows, Slots
 from stream.rules.grouped import Members, Together, spread
 from stream.rules.over import OVER, Floats, Window, rings
+from stream.rules.recall import Taken
 from stream.rules.remembered import Run
 from stream.rules.ring import Ring
 from stream.rules.truth import Truth
@@ -30,6 +31,7 @@ class Ask:
     argument: Run
     about: bool  # the argument is in the stream's own units
     guard: Run | None = None  # a condition on names alone without which the expression is never true
+    said: frozenset[str] = frozenset()  # names in the argument that are not of readings (recall.SAID)
 
 
 class _Kept:
@@ -205,6 +207,7 @@ class Around:
 
     def __init__(self, asks: Iterable[Ask]) -> None:
         self._asks = list(asks)
+        self._said = {ask.window.argument: ask.said for ask in self._asks if ask.said}
         self._lanes: dict[tuple[int, int], list[_Lane]] = {}  # by length of the step and its remainder of time, ns
         self._lane: _Lane | None = None  # of the step at hand
         self._home: list[tuple[int, int]] = []
@@ -265,6 +268,25 @@ class Around:
         for (argument, _), each in self._lane.kept.items():
             now = self._now(argument, each, rows)
             each.kept.write(rows.ts // rows.step, each.rows, now[each.mine])
+
+    def taken(self, rows: Rows, lost: frozenset[str]) -> dict[str, tuple[npt.NDArray[np.bool_], Floats]]:
+        """What the step at hand brought to windows that ask for any of ``lost``: by argument, of which rows, and it."""
+        found: dict[str, tuple[npt.NDArray[np.bool_], Floats]] = {}
+        asked = {argument for argument, said in self._said.items() if said & lost}
+        for (argument, _), each in self._lane.kept.items() if asked and self._lane is not None else ():
+            if argument in asked:
+                mine = found[argument][0] | each.mine if argument in found else each.mine
+                found[argument] = mine, self._now(argument, each, rows)
+        return found
+
+    def recall(self, rows: Rows, taken: Taken) -> None:
+        """The step at hand is read again, and this is what it brought then, to be taken for what can't be known now."""
+        assert self._lane is not None
+        for (argument, _), each in self._lane.kept.items():
+            mine, column = taken.get(argument, (None, None))
+            if mine is not None and column is not None:
+                now = column if mine.all() else np.where(mine, column, self._now(argument, each, rows))
+                rows.found["argument", argument] = now
 
     def _now(self, argument: str, kept: _Kept, rows: Rows) -> Floats:
         found: Floats = rows.once(("argument", argument), lambda rows: spread(kept.argument(rows), len(rows.slots)))

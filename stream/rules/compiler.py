@@ -28,6 +28,7 @@ from stream.rules.grouped import GROUPED, Grouped, spread
 from stream.rules.over import OVER, Over, Window
 from stream.rules.part import NUMBER, Part, constant
 from stream.rules.pattern import PatternError, compiled, longest_text
+from stream.rules.recall import SAID
 from stream.rules.remembered import FIDELITY, NOTHING, SLOT, ByFidelity, BySlot, Run
 from stream.rules.source import ExpressionError, Source, did_you_mean
 from stream.rules.span import Span, parse_span
@@ -287,7 +288,7 @@ class Compiler:
         part = self._of_kind(argument, function.takes[0], name)
         window = Window(name.strip("`"), ast.unparse(argument), self._span(node.args[1], function))
         in_own_units = part.kind == "number" and not _OWN_UNITS.isdisjoint(_names(argument))
-        self._windows.append(Ask(window, self._settled(part), in_own_units))
+        self._windows.append(Ask(window, self._settled(part), in_own_units, said=SAID & _mentioned(argument)))
         unknown = np.nan if function.gives == "number" else Truth(np.bool_(False), np.bool_(False))
 
         def found(rows: Rows) -> Any:
@@ -343,6 +344,12 @@ class Compiler:
 
 def _names(node: ast.expr) -> set[str]:
     return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+
+
+def _mentioned(node: ast.expr) -> set[str]:
+    """Names, those in quotes too: what ``avg_over("score", "5m")`` is about."""
+    texts = {each.value for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+    return texts | _names(node)
 
 
 _BUILDERS: dict[type[ast.expr], Callable[[Compiler, Any], Part]] = {

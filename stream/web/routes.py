@@ -53,11 +53,21 @@ def mistakes() -> dict[Any, Any]:
 
 
 def _page() -> list[Route]:
-    folder = files("stream.web") / "page"
-    found = {name: (folder / name).read_bytes() for name in PAGE}
+    index = _part("index.html")
 
     async def page(_: Request) -> Response:
-        return Response(found["index.html"], media_type=PAGE["index.html"])
+        return Response(index, media_type=PAGE["index.html"])
+
+    return [Route("/", page), page_parts()]
+
+
+def _part(name: str) -> bytes:
+    return (files("stream.web") / "page" / name).read_bytes()
+
+
+def page_parts() -> Route:
+    """What pages are made of: style, scripts, the icon."""
+    found = {name: _part(name) for name in PAGE}
 
     async def part(request: Request) -> Response:
         name = request.path_params["name"]
@@ -65,7 +75,7 @@ def _page() -> list[Route]:
             raise HTTPException(404)
         return Response(found[name], media_type=PAGE[name])
 
-    return [Route("/", page), Route("/page/{name}", part)]
+    return Route("/page/{name}", part)
 
 
 def _probes(board: Board) -> list[Route]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -20,8 +19,9 @@ from stream.web.answers import ALERTS
 from stream.web.every import guarded
 from stream.web.query import asked, rows
 from stream.web.reloading import refusal
-from stream.web.routes import RULES, mistakes
+from stream.web.routes import RULES, mistakes, page_parts
 from stream.web.silencing import json_body, not_from_a_page
+from stream.web.workers_page import workers_page
 
 SUMS = ("readings", "streams", "late", "guarantee_violations")
 WORST = ("starting", "draining", "catching_up", "warming", "ready")
@@ -79,14 +79,14 @@ def together(workers: Workers, silences: Silences, reloads: bool = False) -> ASG
         return _joined(workers, "rules", asked(request.query_params.multi_items(), RULES), joined.rules)
 
     def page(_: Request) -> Response:
-        return HTMLResponse(_page(_status(workers)))
+        return HTMLResponse(workers_page(_status(workers)))
 
     routes = {
         "/": page, "/-/healthy": healthy, "/-/ready": ready, "/metrics": metrics,
         "/api/v1/status": status, "/api/v1/alerts": alerts, "/api/v1/rules": rules,
     }  # fmt: skip
     found = [Route(path, answer) for path, answer in routes.items()]
-    found += [_reloading(workers, reloads), *_silencing(silences)]
+    found += [page_parts(), _reloading(workers, reloads), *_silencing(silences)]
     return guarded(Starlette(routes=found, exception_handlers=mistakes()))
 
 
@@ -152,14 +152,3 @@ def _status(workers: Workers) -> dict[str, Any]:
 
 def _added(windows: Sequence[Mapping[str, int]]) -> dict[str, int]:
     return {name: sum(each[name] for each in windows) for name in (windows[0] if windows else ())}
-
-
-def _page(status: Mapping[str, Any]) -> str:
-    rows = "".join(
-        f"<tr><td><a href='{escape(row['url'])}'>worker {row['worker']}</a></td>"
-        f"<td>{escape(row['status']['state'] if row['status'] else 'down')}</td><td>{row['restarts']}</td>"
-        f"<td>{row['status']['streams'] if row['status'] else ''}</td></tr>"
-        for row in status["workers"]
-    )
-    head = "<tr><th>worker</th><th>state</th><th>restarts</th><th>streams</th></tr>"
-    return f"<!doctype html><title>heed: workers</title><h1>heed: workers</h1><table>{head}{rows}</table>"

@@ -118,6 +118,10 @@ def test_a_broker_and_its_topics_are_asked_for(
     assert told["source kafka"] == ("ok", f"{kafka} answers")
     assert told["source kafka-2"] == ("failed", "no topic no.such.plant there, or none that this user may see")
     assert told["sink kafka"][0] == "note" and "no topic no.such.alerts" in told["sink kafka"][1]
+    shared = config(tmp_path, sources=sources[:1], state={"shared": True})
+    assert check(shared, ("model.name=none",), "json") == 0
+    told = {each["about"]: (each["level"], each["said"]) for each in found(capsys)}
+    assert told["shared state"] == ("note", "no topic checked.state there, or none that this user may see")
 
 
 def test_it_is_a_table_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kafka import TopicPartition
 
 from connectors.batch import SECOND
-from connectors.kafka_partitions import AHEAD, FAST, LETTERS, STALLED, UNPLACED, Partition, balance
+from connectors.kafka_partitions import AHEAD, FAST, HOLD, STALLED, UNPLACED, Partition, balance
 
 NOW = 10_000 * SECOND
 
@@ -50,5 +50,8 @@ def test_all_wait_for_one_that_has_something_to_read_and_has_brought_nothing_yet
 
 def test_one_that_waits_for_its_dead_letters_is_not_at_its_end() -> None:
     held, fast = part(0, 0, behind=0), part(1, 10 * AHEAD)
-    held.wait(LETTERS, True)
+    held.hold(NOW)
     assert waiting(held, fast) == [False, True]
+    held.moved = fast.moved = NOW + HOLD
+    assert waiting(held, fast, now=NOW + HOLD) == [False, True]
+    assert waiting(held, fast, now=NOW + HOLD + 1) == [False, False], "it is left behind"

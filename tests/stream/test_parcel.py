@@ -35,6 +35,9 @@ groups:
   - {alert: Together, expr: 'group_max(score) > 1.2'}
   - {alert: Gone, expr: 'absent_for("value", "3s")'}
 """
+OF_SCORES = """  - {alert: Often, expr: 'count_over(score > 0.6, "20s") >= 4'}
+  - {alert: Peak, expr: 'score < 0.5 * max_over("score", "12s") and max_over("score", "12s") > 1'}
+"""
 
 
 @dataclass
@@ -173,8 +176,8 @@ class Process:
         return found
 
 
-def config(tmp: Path) -> Settings:
-    (tmp / "rules.yaml").write_text(RULES)
+def config(tmp: Path, scorer: Scorer | None) -> Settings:
+    (tmp / "rules.yaml").write_text(RULES + (OF_SCORES if scorer is None else ""))
     windows = {"size": SIZE, "lateness": "2s"}
     return from_mapping({"windows": windows, "rule_files": [str(tmp / "rules.yaml")], "model": {"name": "none"}})
 
@@ -244,7 +247,7 @@ def move(
 def test_partitions_that_move_tell_and_count_the_same(
     tmp_path_factory: pytest.TempPathFactory, scorer: Scorer | None, seed: int
 ) -> None:
-    own = config(tmp_path_factory.mktemp("rules"))
+    own = config(tmp_path_factory.mktemp("rules"), scorer)
     topic = made(seed)
     whole, process = undisturbed(topic, own, scorer)
     world, processes = disturbed(topic, own, scorer, seed, 0.08)

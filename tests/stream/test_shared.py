@@ -55,7 +55,7 @@ class Brokers:
         self.offsets: dict[str, int] = {}
         self.alerts: list[dict[str, Any]] = []
         self.owner: dict[str, str] = {}
-        self.away = False
+        self.away, self.tries = False, 0
         self.dies: str | None = None  # "before" or "after" the next transaction
 
     def read(self, partitions: Sequence[str]) -> dict[str, dict[str, bytes]]:
@@ -69,6 +69,7 @@ class Brokers:
         messages: Sequence[tuple[str, Any]] = (),
         metadata: Mapping[str, str] | None = None,
     ) -> None:
+        self.tries += 1
         if self.away or any(self.owner[name] != member for name in offsets):
             raise SourceError("refused")
         if self.dies == "before":
@@ -327,3 +328,18 @@ def test_nothing_is_sent_while_the_state_topic_takes_nothing(tmp_path: Path) -> 
     group.end()
     assert Counter(map(key, group.sent("lines"))) == Counter(map(key, group.brokers.alerts))
     assert len(group.brokers.alerts) > 10
+
+
+def test_an_end_while_the_brokers_are_away_tries_once_and_tells_nothing_that_is_not_kept(tmp_path: Path) -> None:
+    group = Group(tmp_path, made(1, partitions=3))
+    process = group.start("a", START)
+    for partition in range(3):
+        process.source.gain(f"topic/{partition}")
+    for step in range(STEPS):
+        group.brokers.away = step > 2
+        group.turn(START + step * SECOND)
+    assert process.monitor.firing() or process.keeper.problem
+    tries = group.brokers.tries
+    group.end()
+    assert group.brokers.tries == tries + 1
+    assert not any(group.sent(sink) for sink in SINKS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -223,3 +224,23 @@ def test_alerts_of_all_are_listed_and_groups_at_two_workers_are_found(both: All)
     assert [each["labels"]["stream"] for each in both.data("alerts")["alerts"]] == ["s0", "s1"]
     assert len(both.data("alerts?limit=1")["alerts"]) == 1
     assert both.siblings.compare() == ["g0", "g1"]
+
+
+def test_the_page_shows_each_worker_and_leads_to_its_own(both: All) -> None:
+    first, second = both.workers
+    summary = {"readings": 9, "streams": 3, "late": 0, "guarantee_violations": 0, "windows": {"due": 3}}
+    for each in (first, second):
+        each.snapshot = replace(each.snapshot, summary=summary, lag_now=0.02)
+    end = time.monotonic() + 10
+    while (answer := both.client.get("/")).status_code != 200 or ">6</p>" not in answer.text:
+        assert time.monotonic() < end, answer.text
+    page = answer.text
+    assert "2 of 2" in page
+    assert "20 ms" in page
+    assert all(f'href="{each.sibling().url}"' in page for each in (first, second))
+    assert both.client.get("/page/heed.css").headers["content-type"].startswith("text/css")
+    second.up = False
+    page = both.client.get("/").text
+    assert "1 of 2" in page
+    assert '<span class="badge lost">down</span>' in page
+    assert f'href="{second.sibling().url}"' not in page
