@@ -65,6 +65,7 @@ class Shared(Durable):
         self._began: dict[str, int] = {}  # where the reading of each partition began
         self._large: dict[str, int] = {}  # when the large piece of each partition was last written, ns
         self._progress = Progress()
+        self._said: list[str] = []  # what is wrong with the topic
         self._refused = ""  # why the last transaction did not come through
 
     def _recalling(self) -> None:
@@ -75,6 +76,7 @@ class Shared(Durable):
     def adopt(self, partitions: Sequence[str]) -> Mapping[str, int]:
         """Go on with the state of partitions where another process was, or this one before."""
         kept = self._topic.read(partitions)
+        self._complain()
         found: dict[str, int] = {}
         for name in partitions:
             self._forget([name])
@@ -92,6 +94,14 @@ class Shared(Durable):
         self._log.info("state.adopted", positions=found, new=sorted(set(partitions) - found.keys()))
         self._progress.positions.update(found)
         return found
+
+    def _complain(self) -> None:
+        """What is there of some pieces can't be used, or the topic may lose them: said once."""
+        said = [why for name in ("problem", "remark") if (why := getattr(self._topic, name, None))]
+        for why in said:
+            if why not in self._said:
+                self._log.error("state.failed", error=why)
+        self._said = said
 
     def _now(self) -> int:
         return self._monitor.parts.clock.now()

@@ -274,3 +274,26 @@ def test_of_a_notification_that_waits_only_what_left_is_dropped(tmp_path: Path) 
 
 def parts_of(said: Any) -> set[str]:
     return {alert["labels"]["group"][:2] for alert in said.get("alerts", ())}
+
+
+def test_pieces_that_are_not_whole_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = Group(tmp_path, made(3, partitions=2))
+    group.brokers.problem = "state in heed.state is not whole and not used: small of topic/0"
+    process, said = group.start("a", START), list[Any]()
+    monkeypatch.setattr(process.keeper, "_log", Log(said))
+    process.source.gain("topic/0")
+    process.source.gain("topic/1")
+    assert [about["error"] for name, about in said if name == "state.failed"] == [group.brokers.problem]
+    group.end()
+
+
+class Log:
+    """Keeps what is said."""
+
+    def __init__(self, said: list[Any]) -> None:
+        self._said = said
+
+    def error(self, name: str, **about: Any) -> None:
+        self._said.append((name, about))
+
+    info = error
