@@ -117,7 +117,8 @@ class Shared(Durable):
         if self._notifier is not None:
             firing = [said for change in self._monitor.firing() if ours((said := message(change))["labels"])]
             self._notifier.adopt(about["told"], firing, self._now())
-        if about["batch"] != [self._instance, self._store.part("batch")]:
+        instance, batch = about["batch"]
+        if instance != self._instance or batch > (self._store.part("batch") or 0):  # else they are on this disk
             self._unsent += [(sink, said) for sink, said in about["letters"] if sink in self._outbox.sinks]
         return position
 

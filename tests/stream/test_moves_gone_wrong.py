@@ -297,3 +297,21 @@ class Log:
         self._said.append((name, about))
 
     info = error
+
+
+def test_letters_that_are_on_this_disk_are_not_sent_again_when_their_partition_comes_back(tmp_path: Path) -> None:
+    group = Group(tmp_path, made(3, partitions=2))
+    (tmp_path / "rules.yaml").write_text(BUSY)
+    process, step = group.start("a", START), 0
+    process.source.gain("topic/0")
+    process.source.gain("topic/1")
+    while not (step and about(group)["letters"]):
+        run(group, step, step + 1)
+        step += 1
+    process.keeper._member = lambda: ("a", {"topic/1": ""})  # the client knows already that topic/0 is taken
+    process.keeper.commit(process.clock.now(), [], process.loop.progress, urgent=True)
+    process.keeper._member = process.source.standing
+    process.source.lose(["topic/0"])
+    process.source.gain("topic/0")
+    assert process.keeper._unsent == []
+    group.end()
