@@ -264,6 +264,7 @@ class Shared(Durable):
     def _small(self, now: int, positions: Mapping[str, int], new: Mapping[str, int]) -> Commit:
         what = super()._small(now, positions, new)
         own = {name: what.parts[name] for name in ("counters", "budget")} | {"batch": self._batch}
+        own["limited"] = [row for row in self._monitor.parts.alerts.snapshot() if "limited" in row]
         return replace(what, positions={}, start_positions={}, parts=own, columns={})
 
     # -- beginning and end
@@ -272,6 +273,7 @@ class Shared(Durable):
         """What concerns this process alone; the rest comes with the partitions."""
         self._restore_own()
         self._batch = self._store.part("batch") or 0
+        self._monitor.parts.alerts.restore(self._store.part("limited") or [])  # heed's own, of no partition
         return {}
 
     def checkpoint(self, now: int, positions: Mapping[str, int]) -> None:

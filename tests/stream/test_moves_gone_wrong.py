@@ -315,3 +315,19 @@ def test_letters_that_are_on_this_disk_are_not_sent_again_when_their_partition_c
     process.source.gain("topic/0")
     assert process.keeper._unsent == []
     group.end()
+
+
+def test_that_a_rule_is_limited_is_told_once_over_a_restart(tmp_path: Path) -> None:
+    group = Group(tmp_path, made(3, partitions=1))
+    rules = BUSY.replace("- name: all", "- name: all\n  limit: 1").replace("100.5", "90")
+    (tmp_path / "rules.yaml").write_text(rules)
+    group.start("a", START).source.gain("topic/0")
+    run(group, 0, 40)
+    group.end()
+    again = group.start("a", START + 40 * SECOND)
+    again.source.gain("topic/0")
+    assert "HeedRuleLimited" in [change.labels["alertname"] for change in again.monitor.firing()]
+    run(group, 40, 60)
+    group.end()
+    told = Counter(each["fingerprint"] for each in group.brokers.alerts if "Limited" in each["labels"]["alertname"])
+    assert set(told.values()) == {1}
