@@ -209,6 +209,10 @@ class Shared(Durable):
         self._set_aside([name for name in progress.positions if name not in held])
         offsets = {name: progress.positions[name] for name in held if name in progress.positions}
         if not offsets:
+            if not progress.positions:  # nobody's state is at stake: these are alerts of heed's own
+                names = {topic: sink for sink, topic in self._topics.items()}
+                self._unsent += [(names[topic], said) for topic, said in self._outgoing]
+                self._outgoing = []
             return not self._outgoing
         return self._transact(now, member, offsets, {name: held[name] for name in offsets})
 
