@@ -51,7 +51,7 @@ def made() -> Synthetic:
 class Run:
     """One process's life: from what the folder holds, for some turns."""
 
-    def __init__(self, folder: Path, settings: Settings, sink: Kept) -> None:
+    def __init__(self, folder: Path, settings: Settings, sink: Kept, checkpoint: int = 40 * SECOND) -> None:
         synthetic = made()
         self.clock = ReplayClock(synthetic.start_ns)
         self.world = world_of(self.clock, settings)
@@ -60,7 +60,7 @@ class Run:
         self.monitor: Monitor = monitor_of(settings, self.world, rules_of(settings, None), scorer, Cost((0.0, 0.0)))
         self.outbox = Outbox({"kept": sink})
         self.store = Store(folder)
-        self.keeper = Durable(self.store, self.monitor, partitions, self.outbox, SECOND, 40 * SECOND)
+        self.keeper = Durable(self.store, self.monitor, partitions, self.outbox, SECOND, checkpoint)
         positions = self.keeper.restore()
         end = synthetic.start_ns + STEPS * SECOND // 4
         self.source = SyntheticSource(synthetic, table, partitions, self.clock, end_ns=end)
@@ -144,15 +144,17 @@ def test_a_run_killed_anywhere_remembers_what_its_rules_look_back_at(tmp_path: P
     whole = Run(tmp_path / "whole", own, whole_sink)
     whole.end()
     rng = random.Random(5)
-    for _ in range(7):
-        run = Run(tmp_path / "killed", own, sink)
-        run.turns(rng.randrange(20, 260))
+    for _ in range(9):  # checkpoints come while steps are read again, too
+        run = Run(tmp_path / "killed", own, sink, rng.choice([3, 40, 40]) * SECOND)
+        run.turns(rng.randrange(2, 260))
         run.die()
     run = Run(tmp_path / "killed", own, sink)
     run.end()
     seldom = {"Moves", "Gone"}
     assert {m["rule"] for m in whole_sink.messages} | seldom >= set(re.findall(r"alert: (\w+)", rules))
     assert told(sink) == told(whole_sink)
+    if model == "none":
+        assert Store(tmp_path / "whole").notes() == [], "nothing is noted that can be found out again"
     ours, theirs = run.monitor.parts.alerts.columns(), whole.monitor.parts.alerts.columns()
     assert all(np.array_equal(ours[name], theirs[name], equal_nan=ours[name].dtype.kind == "f") for name in theirs)
 
