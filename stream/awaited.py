@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 Known = tuple[int, float, int]  # unseen since (event time, ns), last score, step of the last full look
 
@@ -13,14 +13,16 @@ class Awaited:
     def __init__(self) -> None:
         self._known: dict[str, Known] = {}
         self._partition: dict[str, int] = {}
+        self._groups: dict[int, set[str]] = {}  # by partition
 
     def __bool__(self) -> bool:
         return bool(self._known)
 
-    def expect(self, known: Mapping[str, Known], partition: int = -1) -> None:
-        """After a restart, or with a partition that comes from elsewhere."""
+    def expect(self, known: Mapping[str, Known], partition: int = -1, groups: Iterable[str] = ()) -> None:
+        """After a restart, or with a partition that comes from elsewhere; ``groups``: those that the streams are of."""
         self._known |= known
         self._partition |= dict.fromkeys(known, partition)
+        self._groups.setdefault(partition, set()).update(groups if known else ())
 
     def take(self, name: str) -> Known | None:
         """A stream is there; what was known of it."""
@@ -30,6 +32,12 @@ class Awaited:
     def of(self, partition: int) -> list[str]:
         """Streams that a partition has not brought again."""
         return [name for name, number in self._partition.items() if number == partition]
+
+    def groups_of(self, partition: int) -> set[str]:
+        """Groups that may be there through streams alone that a partition has not brought again."""
+        if not self.of(partition):
+            self._groups.pop(partition, None)
+        return self._groups.get(partition, set())
 
     def known(self, name: str) -> Known:
         """What is known of a stream that is awaited."""

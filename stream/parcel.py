@@ -26,8 +26,7 @@ _PARTS = ("windows", "sentinel", "gate", "rules")
 def streams_of(monitor: Monitor, partition: int) -> Ints:
     """The slots of a partition's streams, in the order of their places in their groups."""
     parts = monitor.parts
-    live = np.array(sorted(parts.table.slot_of.values()), np.int32)
-    live = live[parts.windows.partition[live] == partition] if live.size else live
+    live = np.flatnonzero(parts.windows.partition == partition).astype(np.int32)  # slots that are free have none
     return live[np.lexsort((parts.groups.member[live], parts.groups.of[live]))]
 
 
@@ -55,7 +54,7 @@ def small(monitor: Monitor, partitions: PartitionTable, partition: int, start: i
     """What was judged and told: ledger, gate, alerts, incidents. ``start``: where reading began."""
     parts, slots = monitor.parts, streams_of(monitor, partition)
     names = [parts.table.names[slot] for slot in slots.tolist()]
-    groups = {parts.table.groups[slot] for slot in slots.tolist()}
+    groups = {parts.table.groups[slot] for slot in slots.tolist()} | monitor.awaited.groups_of(partition)
     columns: dict[str, Array] = {"ledger": parts.ledger.take(slots), "since": monitor.since[slots]}
     if parts.gate is not None:
         columns |= {f"gate.{name}": column for name, column in parts.gate.take(slots)[1].items()}
@@ -158,7 +157,7 @@ def _put_small(monitor: Monitor, partition: int, columns: Mapping[str, Array], a
     monitor.since[slots] = columns["since"][rows]
     if parts.gate is not None:
         parts.gate.put_learned(slots, {name: column[rows] for name, column in _of(columns, "gate").items()})
-    _wait(monitor, partition, columns, about["names"], set(rows.tolist()))
+    _wait(monitor, partition, columns, about, set(rows.tolist()))
     if about["judge_from"]:
         monitor.learn_until(about["judge_from"])
     orphans = parts.alerts.restore(about["alerts"])
@@ -167,9 +166,10 @@ def _put_small(monitor: Monitor, partition: int, columns: Mapping[str, Array], a
 
 
 def _wait(
-    monitor: Monitor, partition: int, columns: Mapping[str, Array], names: Sequence[str], known: set[int]
+    monitor: Monitor, partition: int, columns: Mapping[str, Array], about: Mapping[str, Any], known: set[int]
 ) -> None:
     """Streams that began after the large piece was taken: what was counted of them waits until they come again."""
+    names = about["names"]
     later = [row for row in range(len(names)) if row not in known]
     monitor.parts.ledger.wait({names[row]: columns["ledger"][:, row] for row in later})
     last, looked = columns.get("gate.last"), columns.get("gate.looked")
@@ -183,6 +183,7 @@ def _wait(
             for row in later
         },
         partition,
+        about["groups"],
     )
 
 
@@ -213,20 +214,23 @@ def of_partition(monitor: Monitor, partition: int) -> Gone:
     """The streams of a partition, and their groups."""
     table, slots = monitor.parts.table, streams_of(monitor, partition).tolist()
     names = [table.names[slot] for slot in slots]
-    return Gone(names + monitor.awaited.of(partition), sorted({table.groups[slot] for slot in slots}))
+    groups = {table.groups[slot] for slot in slots} | monitor.awaited.groups_of(partition)
+    return Gone(names + monitor.awaited.of(partition), sorted(groups))
 
 
 def leave_partition(monitor: Monitor, partition: int) -> Gone:
     """All streams of a partition leave."""
     parts, all_of_it = monitor.parts, of_partition(monitor, partition)
     leave(monitor, streams_of(monitor, partition))
+    left = [group for group in all_of_it.groups if parts.groups.mates(group).size == 0]
     awaited = monitor.awaited.of(partition)
     monitor.parts.ledger.wait_no_more(awaited)
     monitor.awaited.forget(awaited)
-    monitor.parts.alerts.wait_no_more(awaited)
+    monitor.parts.alerts.wait_no_more(awaited, left)
+    monitor.parts.incidents.leave(left)
     monitor.judged.forget(partition)
     monitor.parts.windows.leave(partition)
-    return Gone(all_of_it.streams, [group for group in all_of_it.groups if parts.groups.mates(group).size == 0])
+    return Gone(all_of_it.streams, left)
 
 
 def _of(columns: Mapping[str, Array], part: str) -> dict[str, Array]:

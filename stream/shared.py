@@ -67,6 +67,7 @@ class Shared(Durable):
         self._began: dict[str, int] = {}  # where the reading of each partition began
         self._large: dict[str, int] = {}  # when the large piece of each partition was last written, ns
         self._progress = Progress()
+        self._said: list[str] = []  # what is wrong with the topic
         self._refused = ""  # why the last transaction did not come through
 
     def _recalling(self) -> None:
@@ -81,6 +82,7 @@ class Shared(Durable):
     def adopt(self, partitions: Sequence[str]) -> Mapping[str, int]:
         """Go on with the state of partitions where another process was, or this one before."""
         kept = self._topic.read(partitions)
+        self._complain()
         found: dict[str, int] = {}
         for name in partitions:
             self._forget([name])
@@ -99,6 +101,14 @@ class Shared(Durable):
         self._progress.positions.update(found)
         return found
 
+    def _complain(self) -> None:
+        """What is there of some pieces can't be used, or the topic may lose them: said once."""
+        said = [why for name in ("problem", "remark") if (why := getattr(self._topic, name, None))]
+        for why in said:
+            if why not in self._said:
+                self._log.error("state.failed", error=why)
+        self._said = said
+
     def _now(self) -> int:
         return self._monitor.parts.clock.now()
 
@@ -114,7 +124,8 @@ class Shared(Durable):
         if self._notifier is not None:
             firing = [said for change in self._monitor.firing() if ours((said := message(change))["labels"])]
             self._notifier.adopt(about["told"], firing, self._now())
-        if about["batch"] != [self._instance, self._store.part("batch")]:
+        instance, batch = about["batch"]
+        if instance != self._instance or batch > (self._store.part("batch") or 0):  # else they are on this disk
             self._unsent += [(sink, said) for sink, said in about["letters"] if sink in self._outbox.sinks]
         return position
 
@@ -154,7 +165,8 @@ class Shared(Durable):
         self._unstage()
         self._take_back()
         self._outgoing = [each for each in self._outgoing if not _about(theirs, each[1])]
-        self._unsent = [each for each in self._unsent if not _about(theirs, each[1])]
+        left = [(sink, _without(theirs, said)) for sink, said in self._unsent]
+        self._unsent = [(sink, said) for sink, said in left if said is not None]
         self._monitor.owed.drop(theirs)
         self._drop(theirs)
         if self._notifier is not None:
@@ -215,6 +227,10 @@ class Shared(Durable):
         self._set_aside([name for name in progress.positions if name not in held])
         offsets = {name: progress.positions[name] for name in held if name in progress.positions}
         if not offsets:
+            if not progress.positions:  # nobody's state is at stake: these are alerts of heed's own
+                names = {topic: sink for sink, topic in self._topics.items()}
+                self._unsent += [(names[topic], said) for topic, said in self._outgoing]
+                self._outgoing = []
             return not self._outgoing
         return self._transact(now, member, offsets, {name: held[name] for name in offsets})
 
@@ -236,10 +252,10 @@ class Shared(Durable):
         return True
 
     def _failed_to_share(self, why: str) -> None:
-        """The same or newer state is written with the next commit; nothing is sent before."""
+        """The same or newer state is written a commit later; nothing is sent before."""
         if not self._refused:
             self._log.error("state.failed", error=why)
-        self._refused, self._committed = why, 0
+        self._refused = why
 
     def _pieces(self, now: int, offsets: Mapping[str, int]) -> Pieces:
         """The small piece of each partition, and the large one of that which waits for it longest."""
@@ -279,6 +295,7 @@ class Shared(Durable):
     def _small(self, now: int, positions: Mapping[str, int], new: Mapping[str, int]) -> Commit:
         what = super()._small(now, positions, new)
         own = {name: what.parts[name] for name in ("counters", "budget")} | {"batch": self._batch}
+        own["limited"] = [row for row in self._monitor.parts.alerts.snapshot() if "limited" in row]
         return replace(what, positions={}, start_positions={}, parts=own, columns={})
 
     # -- beginning and end
@@ -287,6 +304,7 @@ class Shared(Durable):
         """What concerns this process alone; the rest comes with the partitions."""
         self._restore_own()
         self._batch = self._store.part("batch") or 0
+        self._monitor.parts.alerts.restore(self._store.part("limited") or [])  # heed's own, of no partition
         return {}
 
     def checkpoint(self, now: int, positions: Mapping[str, int]) -> None:
@@ -318,6 +336,18 @@ def _belongs(streams: frozenset[str], groups: frozenset[str], labels: Labels) ->
 def _labels(said: Message) -> Labels:
     found = said.get("labels")
     return found if isinstance(found, dict) else {}
+
+
+def _without(theirs: Callable[[Labels], bool], said: Message) -> Message | None:
+    """A message without what it tells of their alerts; None where nothing is left of it."""
+    alerts = said.get("alerts")
+    if not isinstance(alerts, list):
+        return None if theirs(_labels(said)) else said
+    left = [alert for alert in alerts if not theirs(alert["labels"])]
+    if len(left) == len(alerts) or not left:
+        return said if left else None
+    firing = any(alert["status"] == "firing" for alert in left)
+    return {**said, "alerts": left, "status": "firing" if firing else "resolved"}
 
 
 def _about(theirs: Callable[[Labels], bool], said: Message) -> bool:

@@ -225,10 +225,10 @@ class Alerts:
         waiting = [dict(row) for of_stream in self._waiting.values() for _watch, row in of_stream]
         return rows + waiting
 
-    def wait_no_more(self, streams: Sequence[str]) -> None:
-        """Another process goes on with these streams, which have not come again here."""
-        for name in streams:
-            for watch, row in self._waiting.pop((False, name), []):
+    def wait_no_more(self, streams: Sequence[str], groups: Sequence[str] = ()) -> None:
+        """Another process goes on with these streams and groups, which have not come again here."""
+        for whose in [*((False, name) for name in streams), *((True, name) for name in groups)]:
+            for watch, row in self._waiting.pop(whose, []):
                 watch.await_row(row, -1)
 
     def snapshot_of(self, streams: Collection[str], groups: Collection[str]) -> list[dict[str, Any]]:
@@ -252,11 +252,19 @@ class Alerts:
             elif "limited" in row:
                 watch.limited.put(row["limited"])
             elif slot is None:
-                self._waiting.setdefault(whose, []).append((watch, row))
-                watch.await_row(row)
+                self._wait(whose, watch, row)
             else:
                 watch.put(slot, row)
         return orphans
+
+    def _wait(self, whose: _Whose, watch: Watch, row: Row) -> None:
+        """Until its stream or group turns up; of several that were kept of the same, the last."""
+        rows = self._waiting.setdefault(whose, [])
+        for each in [each for each in rows if each[0] is watch]:
+            rows.remove(each)
+            watch.await_row(each[1], -1)
+        rows.append((watch, row))
+        watch.await_row(row)
 
     def orphaned(self, rows: Iterable[Row], ts: int) -> list[Change]:
         """The ends of alerts that fired under a rule that ``restore`` did not find as it was."""

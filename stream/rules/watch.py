@@ -248,7 +248,9 @@ class Watch:
         self.waiting[1] += rows * bool(row.get(MARKS[LEFT_OUT]))
 
     def put(self, slot: int, row: Row) -> None:
-        """Take up one row again."""
+        """Take up one row again, in place of one that is there: of a group, or a stream, with several partitions."""
+        self.life.drop(self.life.slot == slot)
+        self.told.pop(slot, None)
         self.life.put(slot, row)
         change = restored(self.rule, row, slot)
         if change is not None:

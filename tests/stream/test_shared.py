@@ -355,3 +355,11 @@ def test_an_end_while_the_brokers_are_away_tries_once_and_tells_nothing_that_is_
     group.end()
     assert group.brokers.tries == tries + 1
     assert not any(group.sent(sink) for sink in SINKS)
+
+
+def test_a_process_without_partitions_still_tells_of_itself(tmp_path: Path) -> None:
+    group = Group(tmp_path, made(1, partitions=1))
+    process = group.start("a", START)
+    process.keeper.commit(START, [{"fingerprint": "f", "labels": {}}], process.loop.progress, urgent=True)
+    group.end()
+    assert [message["fingerprint"] for message in group.sent("kafka") + group.sent("lines")] == ["f", "f"]
