@@ -31,6 +31,7 @@ RULES = {
             "rules": [
                 {"alert": "Anomaly", "expr": "score >= 1", "keep_firing_for": "2s", "cool_down": "30s"},
                 {"alert": "Away", "expr": 'score >= 1 and abs(value - avg_over("value", "10s")) > 0'},
+                {"alert": "Often", "expr": 'count_over(score > 0.6, "10s") >= 3 and max_over("score", "10s") > 0.9'},
                 {"alert": "OfGroup", "expr": "group_max(score) >= 1.3", "keep_firing_for": "4s"},
             ],
         }
