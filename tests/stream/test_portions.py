@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from monitor_feed import Kept
 
 from connectors.batch import Batch
 from connectors.clock import ReplayClock
@@ -25,17 +26,6 @@ TURN = SECOND // 100  # ns that a turn takes which does not wait
 OFF = range(5, 12)  # steps at which all streams are off
 STEPS, MOST = 20, 500
 RULES = "groups: [{name: g, rules: [{alert: High, expr: value > 300, annotations: {summary: 'at {{ $value }}'}}]}]\n"
-
-
-class Kept:
-    def __init__(self, name: str) -> None:
-        self.name, self.messages = name, list[Any]()
-
-    def send(self, messages: Any) -> None:
-        self.messages += messages
-
-    def close(self) -> None:
-        pass
 
 
 class Feed:

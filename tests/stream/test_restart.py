@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from monitor_feed import Kept
 
 from connectors.batch import SECOND
 from connectors.clock import ReplayClock
@@ -25,21 +24,6 @@ from stream.state import Durable
 from stream.telling import teller
 
 STEPS = 700
-
-
-class Kept:
-    """A sink that keeps what it is sent."""
-
-    name = "kept"
-
-    def __init__(self) -> None:
-        self.messages: list[dict[str, Any]] = []
-
-    def send(self, messages: Sequence[Any]) -> None:
-        self.messages += messages
-
-    def close(self) -> None:
-        pass
 
 
 def made() -> Synthetic:

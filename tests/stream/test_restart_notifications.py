@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from monitor_feed import Kept
 from test_restart import STEPS, made
 
 from connectors.batch import SECOND
@@ -24,19 +24,6 @@ from stream.state import Durable
 from stream.telling import teller
 
 URL = {"url": "http://127.0.0.1:1"}
-
-
-class Kept:
-    """A sink that keeps what it is sent."""
-
-    def __init__(self, name: str) -> None:
-        self.name, self.messages = name, list[dict[str, Any]]()
-
-    def send(self, messages: Sequence[Any]) -> None:
-        self.messages += messages
-
-    def close(self) -> None:
-        pass
 
 
 def settings(**more: Any) -> Settings:

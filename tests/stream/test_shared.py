@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from monitor_feed import Plain
+from monitor_feed import Kept, Plain
 from test_parcel import OF_SCORES, RULES, START, STEPS, Topic, made
 
 from connectors.batch import SECOND, Batch
@@ -34,19 +34,6 @@ OF_LOOKS = """  - {alert: Often, expr: 'count_over(score > 0.2, "20s") >= 3'}
   - {alert: Age, expr: 'last_over("age", "15s") < 2 and share_over(coverage == 1, "15s") < 0.99'}
 """
 SINKS = ("kafka", "lines", "receiver/people", "receiver/am")
-
-
-class Kept:
-    """A sink that keeps what it is sent."""
-
-    def __init__(self, name: str) -> None:
-        self.name, self.messages = name, list[dict[str, Any]]()
-
-    def send(self, messages: Sequence[Any]) -> None:
-        self.messages += messages
-
-    def close(self) -> None:
-        pass
 
 
 class Killed(Exception):
