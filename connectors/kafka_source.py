@@ -69,8 +69,8 @@ class KafkaSource:
     Reads on from where ``seek`` said; else from the group's committed offset, else as ``auto.offset.reset`` says.
     Messages that can't be decoded go to ``dead_letter`` (default ``<group.id>.dlq``). ``instance`` makes it a static
     member unless ``client`` names one. ``library`` is the client that reads; dead letters are always kafka-python's.
-    ``seed``, ``learning`` and ``custody``: see
-    Assignment. Raises ValueError where settings make no sense; while no broker answers,
+    ``seed``, ``learning`` and ``custody``: see Assignment.
+    Raises ValueError where settings make no sense; while no broker answers,
     polls are empty and ``problem`` says so.
     """
 

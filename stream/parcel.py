@@ -17,6 +17,7 @@ import numpy.typing as npt
 from connectors.batch import REFUSED, Ints, PartitionTable
 from connectors.store import StoreError
 from stream.monitor import Monitor
+from stream.window_state import part_of, prefixed
 
 Array = npt.NDArray[Any]
 Piece = tuple[dict[str, Array], dict[str, Any]]  # columns, and what they are of
@@ -41,7 +42,7 @@ def large(monitor: Monitor, partition: int, position: int) -> Piece:
         "rules": parts.alerts.take_out(slots),
     }
     for part, own in taken.items():
-        columns |= {f"{part}.{name}": column for name, column in own.items()}
+        columns |= prefixed(part, own)
     streams = [
         [table.names[slot], table.groups[slot], dict(table.labels[slot]), table.step[slot], table.origin[slot]]
         for slot in slots.tolist()
@@ -133,7 +134,7 @@ def _put_large(monitor: Monitor, partition: int, piece: Piece, now: int) -> None
 
 
 def _put_columns(monitor: Monitor, partition: int, slots: Ints, columns: Mapping[str, Array], now: int) -> None:
-    parts, own = monitor.parts, {part: _of(columns, part) for part in _PARTS}
+    parts, own = monitor.parts, {part: part_of(columns, part) for part in _PARTS}
     parts.windows.put(slots, partition, own["windows"], now)
     parts.sentinel.put_in(slots, own["sentinel"])
     if parts.gate is not None:
@@ -156,7 +157,7 @@ def _put_small(monitor: Monitor, partition: int, columns: Mapping[str, Array], a
     parts.ledger.put(slots, columns["ledger"][:, rows])
     monitor.since[slots] = columns["since"][rows]
     if parts.gate is not None:
-        parts.gate.put_learned(slots, {name: column[rows] for name, column in _of(columns, "gate").items()})
+        parts.gate.put_learned(slots, {name: column[rows] for name, column in part_of(columns, "gate").items()})
     _wait(monitor, partition, columns, about, set(rows.tolist()))
     if about["judge_from"]:
         monitor.learn_until(about["judge_from"])
@@ -231,7 +232,3 @@ def leave_partition(monitor: Monitor, partition: int) -> Gone:
     monitor.judged.forget(partition)
     monitor.parts.windows.leave(partition)
     return Gone(all_of_it.streams, left)
-
-
-def _of(columns: Mapping[str, Array], part: str) -> dict[str, Array]:
-    return {name[len(part) + 1 :]: column for name, column in columns.items() if name.startswith(part + ".")}

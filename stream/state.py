@@ -23,6 +23,7 @@ from stream.notify.notifier import Addressed, Notifier, Row
 from stream.rules.message import message
 from stream.rules.recall import SAID, Recall
 from stream.settings import RECEIVER
+from stream.window_state import part_of
 
 MOST_REMOVED = 1000  # delivered messages that one commit takes out of the outbox, unless many more wait for it
 
@@ -374,12 +375,12 @@ class Durable:
         for name in about["partitions"]:
             self._partitions.number(name)
         parts.table.restore(about["table"])
-        parts.windows.restore(_part(columns, "windows."))
-        parts.sentinel.restore(_part(columns, "sentinel."))
+        parts.windows.restore(part_of(columns, "windows"))
+        parts.sentinel.restore(part_of(columns, "sentinel"))
         if parts.gate is not None:
-            _restore_gate(parts.gate, _part(columns, "gate."), len(parts.table))
-        parts.groups.restore(_part(columns, "groups."), about["panels"])
-        parts.alerts.restore_columns(_part(columns, "rules."))
+            _restore_gate(parts.gate, part_of(columns, "gate"), len(parts.table))
+        parts.groups.restore(part_of(columns, "groups"), about["panels"])
+        parts.alerts.restore_columns(part_of(columns, "rules"))
         parts.registry.restore(about["registry"])
         self._monitor.resume()
         return {name: int(offset) for name, offset in about["positions"].items()}
@@ -404,10 +405,6 @@ def _readable(path: Path) -> Iterator[None]:
     except Exception as error:
         wrong = f"{type(error).__name__}: {error}"
         raise StoreError(f"{path}: can't be taken up ({wrong}); remove it to start from the beginning") from error
-
-
-def _part(columns: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    return {name[len(prefix) :]: column for name, column in columns.items() if name.startswith(prefix)}
 
 
 def _restore_gate(gate: Gate, columns: dict[str, Array], slots: int) -> None:

@@ -54,7 +54,7 @@ class Windows(WindowState):
         self._step[new.slots], self._origin[new.slots] = new.step, origin
         self._open.how[new.slots], self._transforms.how[new.slots] = new.aggregate, new.transform
         self._transforms.seen[new.slots] = False
-        self._set_missing(new)
+        self._set_missing(new.slots, new.missing)
         for step, at in np.unique(np.stack([new.step, origin], 1), axis=0).tolist():
             self._join(new.slots[(new.step == step) & (origin == at)], self._lane_number(step, at))
         self._move(new.slots[(before >= 0) & (before != self.lane[new.slots])], distinct(before))
@@ -81,12 +81,12 @@ class Windows(WindowState):
             k = (old.ts - self._origin[old.slot]) // self._step[old.slot]
             self._hold(Held(k, old.slot, old.ts, old.arrived, old.value, old.backlog))
 
-    def _set_missing(self, new: NewStreams) -> None:
-        wider = new.missing.shape[1] - self._missing.shape[1]
+    def _set_missing(self, slots: Ints, missing: Floats) -> None:
+        wider = missing.shape[1] - self._missing.shape[1]
         if wider > 0:
             self._missing = np.hstack([self._missing, np.full((len(self._missing), wider), np.nan)])
-        self._missing[new.slots] = np.nan
-        self._missing[new.slots, : new.missing.shape[1]] = new.missing
+        self._missing[slots] = np.nan
+        self._missing[slots, : missing.shape[1]] = missing
 
     def release(self, slots: Ints) -> None:
         """Streams that left, with all that they had."""
@@ -445,12 +445,7 @@ class Windows(WindowState):
         """The columns that are the same wherever a stream is."""
         if columns["slot._ring"].shape[1] != self.size:
             raise StoreError(f"the state holds windows of {columns['slot._ring'].shape[1]} steps, not {self.size}")
-        missing = columns["slot._missing"]
-        wider = missing.shape[1] - self._missing.shape[1]
-        if wider > 0:
-            self._missing = np.hstack([self._missing, np.full((len(self._missing), wider), np.nan)])
-        self._missing[slots] = np.nan
-        self._missing[slots, : missing.shape[1]] = missing
+        self._set_missing(slots, columns["slot._missing"])
         for name in MOVED:
             if name != "_missing":
                 getattr(self, name)[slots] = columns[f"slot.{name}"]

@@ -21,7 +21,7 @@ def topic_name(settings: Settings) -> str:
 
 def shared_client(settings: Settings) -> dict[str, str]:
     """The client's keys of the source whose state is shared."""
-    return _source(settings).client_config()
+    return next(source for source in settings.sources if isinstance(source, KafkaSource)).client_config()
 
 
 def shared_sinks(settings: Settings) -> dict[str, str]:
@@ -33,7 +33,3 @@ def shared_sinks(settings: Settings) -> dict[str, str]:
         for name, each in named
         if isinstance(each, KafkaSink) and sink_client(each, settings.sources)["bootstrap.servers"] == brokers
     }
-
-
-def _source(settings: Settings) -> KafkaSource:
-    return next(source for source in settings.sources if isinstance(source, KafkaSource))
