@@ -1,9 +1,11 @@
 # What can be done here. `make` alone lists it.
 # ARGS goes to the command behind a target:  make demo ARGS="--duration 60s --no-web"
-#                                            make test ARGS="tests/stream -k gate"
+#                                            make test ARGS="tests/stream -k gate" JOBS=0
+# JOBS tests run at once, each process with a broker of its own; stories of the whole system one after another in the first.
 
 PYTHON ?= python3
 ARGS ?=
+JOBS ?= 2
 PIP_INSTALL = -m pip install --disable-pip-version-check -q
 
 RUN := .venv
@@ -19,7 +21,7 @@ demo: $(RUN)/installed  ## watch synthetic streams with known faults (installs h
 	@$(RUN)/bin/heed demo $(ARGS)
 
 test: $(TEST)/installed  ## run every test (installs into .venv-test first, torch included: several GB)
-	@$(TEST)/bin/python -m pytest $(ARGS)
+	@$(TEST)/bin/python -m pytest -n $(JOBS) --no-loadscope-reorder $(ARGS)
 
 check: $(TEST)/installed  ## lint, formatting and types
 	$(TEST)/bin/ruff check .

@@ -17,13 +17,16 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arrow import long
 from connectors.batch import SECOND
 from connectors.clock import WallClock
 
 RUN = Path(__file__).parent.parent / "deploy" / "dev" / "kafka" / "run.sh"
 PACKED = 500  # readings in a packed message
 GROUP = 16  # streams in a group
-FORMS = ("single", "list", "columns")  # a reading a message; PACKED of them as a list of objects; the same in columns
+PACKED_ARROW = 5_000  # the same in Arrow, which pays from a thousand on
+_SPARE = 200_000  # readings, more than a poll brings
+FORMS = ("single", "list", "columns", "arrow")  # a reading a message; PACKED as a list of objects; in columns; Arrow
 
 
 class NoBroker(RuntimeError):
@@ -66,6 +69,11 @@ def new_topic(servers: str, name: str, partitions: int = 1) -> str:
     admin.create_topics({topic: {"num_partitions": partitions, "replication_factor": 1}}, wait_for_metadata=True)
     admin.close()
     return topic
+
+
+def spare(streams: int) -> int:
+    """Steps to write behind those measured: who reads a topic to its end judges the silence behind it, too."""
+    return -(-_SPARE // streams)
 
 
 def clients(skipped: list[str]) -> list[str]:
@@ -112,6 +120,11 @@ def _messages(form: str, names: list[tuple[str, str]], ms: int, values: list[flo
         for at in range(0, len(names), PACKED):
             machines, sensors = zip(*names[at : at + PACKED], strict=True)
             yield _json({"machine": machines, "sensor": sensors, "ts": ms, "value": values[at : at + PACKED]})
+        return
+    if form == "arrow":
+        for at in range(0, len(names), PACKED_ARROW):
+            machines, sensors = zip(*names[at : at + PACKED_ARROW], strict=True)
+            yield long(machines, sensors, [ms] * len(machines), values[at : at + PACKED_ARROW])
         return
     readings = [
         {"machine": machine, "sensor": sensor, "ts": ms, "value": value}

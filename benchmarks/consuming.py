@@ -120,7 +120,7 @@ def measure(
         return mark.rate(_naive(servers, topic, alerts, mark))
     with TemporaryDirectory(prefix="heed-bench-") as folder:
         config = Path(folder) / "heed.yaml"
-        format = "columns" if form == "columns" else "json"
+        format = form if form in ("columns", "arrow") else "json"
         group = own.group if own else _group()
         about = {"servers": servers, "topic": topic, "library": way, "group": group, "format": format}
         config.write_text(_CONFIG.format(**about, alerts=alerts, folder=folder))

@@ -11,9 +11,10 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.arrow import long, stream
 from connectors.batch import StreamTable
 from connectors.clock import Stopwatch
-from connectors.codec import Codec, Format
+from connectors.formats.codec import Codec, Format
 
 _POLL = 5_000  # messages that are decoded together
 _PACKED = 100  # readings a message
@@ -93,25 +94,15 @@ def _csv(readings: Readings) -> bytes:
 
 
 def _arrow(columns: dict[str, Any]) -> bytes:
-    n = len(columns["value"])
-    machine = pa.array([columns["machine"]] * n)
-    sensor, ts = pa.array(columns["sensor"]).dictionary_encode(), pa.array(columns["ts"], pa.timestamp("ms", "UTC"))
-    names = {"machine": machine.dictionary_encode(), "sensor": sensor, "ts": ts, "value": pa.array(columns["value"])}
-    return _stream(pa.table(names))
+    machines = [columns["machine"]] * len(columns["value"])
+    return long(machines, columns["sensor"], columns["ts"], columns["value"])
 
 
 def _wide(n: int) -> bytes:
     values = np.sin(np.arange(_PACKED) + n).reshape(20, 5)
     ts = pa.array(_START_MS + n * 5 + np.arange(5), pa.timestamp("ms", "UTC"))
     names = {"machine": pa.array([f"press{n % 50}"] * 5).dictionary_encode(), "ts": ts}
-    return _stream(pa.table({**names, **{f"s{at}": values[at] for at in range(20)}}))
-
-
-def _stream(table: Any) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
+    return stream(pa.table({**names, **{f"s{at}": values[at] for at in range(20)}}))
 
 
 def _naive() -> Callable[[Sequence[bytes]], object]:

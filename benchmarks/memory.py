@@ -13,7 +13,7 @@ import numpy as np
 
 from connectors.batch import SECOND, Batch, PartitionTable, StreamTable, empty
 from connectors.clock import ReplayClock
-from connectors.outbox import Outbox
+from connectors.keeping.outbox import Outbox
 from connectors.synthetic import World
 from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of
 from stream.loop import Loop

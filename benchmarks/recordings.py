@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from connectors.batch import SECOND
-from connectors.columnfile import ColumnFile, numbers, texts, times
-from connectors.recording import COLUMNS
+from connectors.recordings.columnfile import ColumnFile, numbers, texts, times
+from connectors.recordings.recording import COLUMNS
 from connectors.synthetic import World
 
 LONG = ("ts", "stream", "group", "value")

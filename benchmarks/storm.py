@@ -11,8 +11,8 @@ import numpy as np
 
 from connectors.batch import SECOND, Batch
 from connectors.clock import Stopwatch
-from connectors.outbox import Outbox
-from connectors.store import Store
+from connectors.keeping.outbox import Outbox
+from connectors.keeping.store import Store
 from stream.app.daemon import MOST_TOLD, settle_memory
 from stream.app.notify import notifier_of
 from stream.app.parts import Cost, World, monitor_of, rules_of, world_of

@@ -129,7 +129,8 @@ class Batch:
     poll moved, the offset to read next (undecodable messages move it too). ``at_end`` names the partitions read to
     their end as of this poll, ``ended`` those that will bring nothing more. ``backlog`` is true for readings that
     waited before heed was up or could read. ``held`` names the partitions that have more and can't bring it until
-    something else is done: they are neither quiet nor at their end, and are to be waited for.
+    something else is done, or whose producers may only be on their way back: they are neither quiet nor at their end,
+    and are to be waited for.
     """
 
     stream: Ints  # slot in the StreamTable, REFUSED = turned away

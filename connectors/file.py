@@ -18,8 +18,8 @@ import numpy as np
 
 from connectors.batch import SECOND, Batch, PartitionTable, concat, empty
 from connectors.clock import Clock
-from connectors.decoded import Decoded
-from connectors.lines import CsvRows, Line, Lines
+from connectors.formats.decoded import Decoded
+from connectors.formats.lines import CsvRows, Line, Lines
 from connectors.source import SourceError
 
 CHUNK_BYTES = 1 << 20

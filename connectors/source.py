@@ -17,6 +17,18 @@ class UnusableError(SourceError):
     """The settings of a source can't be used: trying again does not help."""
 
 
+class RefusedTopicError(SourceError):
+    """A topic takes no messages; others may."""
+
+    def __init__(self, topic: str, why: str) -> None:
+        super().__init__(f"the topic {topic} takes no messages: {why}")
+        self.topic = topic
+
+
+class UndecidedError(SourceError):
+    """What was written may have been taken or not: what is there tells, once it can be read."""
+
+
 class Custody(Protocol):
     """Who keeps the state of partitions where every process of a group can read it. Called between two turns."""
 

@@ -28,6 +28,7 @@ LEVELS = np.float32(MOST / 255)  # surprise a level of the u8 tables
 SHIFT = 22
 NO_BASE = np.int32(2**31 - 1)  # the base of a channel that never moved: everything lies below it, in bin 0
 FLOOR = np.float32(1e-9).view(np.int32)
+NOUGHT, LARGEST = np.int32(0), np.int32(2**31 - 1)  # NumPy takes its own numbers quicker than Python's
 MOVED = np.float32(1.5e-9).view(np.int32)
 
 
@@ -36,12 +37,11 @@ def bar(step_ns: int, false_alarms: float) -> float:
     return max(3.1, math.log10(86_400e9 / step_ns / false_alarms))
 
 
-@functools.cache
-def caps(profile: Profile, channels: int) -> F32:
-    """The largest surprise of each channel in levels, [channel, 1]: 8, of the range 7."""
-    most = np.full((channels, 1), 255, np.float32)
-    most[profile.day + 1] = 255 * 7 / MOST
-    return most
+def cap(profile: Profile, levels: F32) -> None:
+    """Keep levels [channel, m] below the largest of their channel: 8, of the range 7."""
+    np.clip(levels, np.float32(0), np.float32(255), out=levels)
+    outside = levels[profile.day + 1]
+    np.minimum(outside, np.float32(255 * 7 / MOST), out=outside)
 
 
 @functools.cache
@@ -58,8 +58,7 @@ def bits_of(evidence: F32) -> I32:
     """max(|evidence|, 1e-9) as the integer that its bits spell: its order, and half octaves in the upper bits."""
     bits = evidence.view(np.int32)
     np.bitwise_and(bits, np.int32(0x7FFFFFFF), out=bits)
-    np.maximum(bits, FLOOR, out=bits)
-    return bits
+    return np.clip(bits, FLOOR, LARGEST, out=bits)  # NumPy clips twice as fast as it takes a maximum
 
 
 def set_bases(bits: I32, base: I32, unset: I32, bins: int) -> None:
@@ -80,13 +79,12 @@ def lower_bases(base: I32, which: Ix, octaves: I32) -> None:
 def locate(bits: I32, base: I32, bins: int) -> tuple[I32, F32]:
     """The bin, and how far into it (more than 1 beyond the last)."""
     beyond = bits - base
+    np.clip(beyond, NOUGHT, LARGEST, out=beyond)
     bin = beyond >> SHIFT
-    np.maximum(bin, 0, out=bin)
-    np.minimum(bin, bins - 1, out=bin)
+    np.clip(bin, NOUGHT, np.int32(bins - 1), out=bin)
     beyond -= bin << SHIFT
     into = beyond.astype(np.float32)
     into *= np.float32(2.0**-SHIFT)
-    np.maximum(into, 0, out=into)
     return bin, into
 
 

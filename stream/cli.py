@@ -34,6 +34,7 @@ dlq_app = typer.Typer(help="Dead letters: messages that gave no readings.", no_a
 app.add_typer(dlq_app, name="dlq")
 
 Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only of this reason. May be repeated.")]
+Topics = Annotated[list[str] | None, typer.Option("--topic", help="Only from this topic. May be repeated.")]
 Url = Annotated[str, typer.Option("--url", help="Where the running heed is; HEED_URL too.", envvar="HEED_URL")]
 ModelFolder = Annotated[str | None, typer.Argument(help="A model's folder; the shipped one by default.")]
 DaemonUrl = Annotated[str | None, typer.Option("--url", help="Address of the daemon, instead of the configuration's.")]
@@ -366,6 +367,7 @@ def dlq_show(
     config: ConfigFile = None,
     limit: Annotated[int, typer.Option(min=1, help="The newest so many of each topic.")] = 20,
     reason: Reasons = None,
+    topic: Topics = None,
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on with those that come.")] = False,
     output: Output = "table",
     sets: Sets = None,
@@ -373,7 +375,7 @@ def dlq_show(
     """Print dead letters: the reason, where the message came from, and how it begins."""
     from stream.app.dead_letters import Which, show
 
-    show(config, sets or (), Which(reason or ()), limit, follow, output)
+    show(config, sets or (), Which(reason or (), topic or ()), limit, follow, output)
 
 
 @dlq_app.command("replay")
@@ -381,6 +383,7 @@ def dlq_show(
 def dlq_replay(
     config: ConfigFile = None,
     reason: Reasons = None,
+    topic: Topics = None,
     start: Annotated[str | None, typer.Option("--from", help="Messages of this time (RFC 3339 or Unix) on.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Messages before this time.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be sent back.")] = False,
@@ -388,10 +391,11 @@ def dlq_replay(
     sets: Sets = None,
 ) -> None:
     """Send dead letters back to the topics they came from, as they came; each once."""
-    from stream.app.dead_letters import Which, parse_time, replay
+    from stream.app.dead_letters import Which, parse_time
+    from stream.app.sent_back import replay
 
     since, until = (None if text is None else _usage(parse_time, text) for text in (start, end))
-    replay(config, sets or (), Which(reason or (), since, until), dry_run, output)
+    replay(config, sets or (), Which(reason or (), topic or (), since, until), dry_run, output)
 
 
 def _set_up_log(level: Literal["debug", "info", "warning", "error"]) -> None:

@@ -40,6 +40,11 @@ class Lags:
         bins[at] += windows
         self._slices[-1] = (number, bins, max(worst, seconds))
 
+    @property
+    def windows(self) -> int:
+        """How many verdicts there were."""
+        return int(self._bins.sum())
+
     def summary(self) -> dict[str, float]:
         """p50, p99 and max over all, seconds; a percentile is the upper edge of its bin (within 1 %)."""
         return _summary(self._bins, self._max)

@@ -65,7 +65,7 @@ class Notifies(Protocol):
 
 
 class Recorder(Protocol):
-    """Who writes down what a run depended on (connectors/recording.py), or nobody."""
+    """Who writes down what a run depended on (connectors/recordings/recording.py), or nobody."""
 
     def turn(self, now: int, batch: Batch) -> None:
         """One turn begins: its time and what its poll brought."""

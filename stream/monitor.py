@@ -470,6 +470,7 @@ class Monitor:
             "late": parts.windows.counts["late"],
             "coverage": round(parts.ledger.coverage(), 6),
             "lag": self.lags.summary(),
+            "catching_up": {"windows": self.catching_up.windows, **self.catching_up.summary()},
             "budget": self.latency / 1e9,
             "guarantee_violations": self.violations,
             "longest_unseen": self.longest_unseen / 1e9,

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectors.batch import REFUSED, Ints, PartitionTable
-from connectors.store import StoreError
+from connectors.keeping.store import StoreError
 from stream.monitor import Monitor
 from stream.window_state import part_of, prefixed
 

@@ -239,7 +239,7 @@ class Sentinel:
         hist, edges, offsets = self._columns.bins(at, slice(1, 1 + channels))
         index = bin + offsets
         levels = calibrate.look_up(edges, index, into)
-        np.minimum(levels, calibrate.caps(profile, channels), out=levels)
+        calibrate.cap(profile, levels)
         out = kept.now[:channels] if len(kept.now) else None
         surprise = np.multiply(levels, calibrate.LEVELS, out=out)
         if seen.least < YOUNG:

@@ -6,13 +6,15 @@ brokers. Whoever gets a partition goes on from there; whoever has lost it is ref
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from connectors.source import Source, SourceError
-from connectors.store import Commit, StoreError, packed, unpacked
+from connectors.keeping.store import Commit, StoreError, packed, unpacked
+from connectors.source import RefusedTopicError, Source, SourceError, UndecidedError
 from stream import parcel
 from stream.loop import Message, Progress
 from stream.noted import NOTE, Noted
@@ -22,12 +24,21 @@ from stream.rules.recall import Piece
 from stream.state import Durable, lost
 
 LARGE, SMALL = "large", "small"
+MOST_ALONG = 20_000  # messages that one transaction has time for; more of them wait in the outbox
 Pieces = dict[tuple[str, str], bytes]
 Labels = Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """A transaction that may or may not have come through."""
+
+    partitions: set[str]  # that are still here
+    messages: list[tuple[str, Message]]
+
+
 class Topic(Protocol):
-    """Where state is kept by partition; connectors.kafka_state.StateTopic is one."""
+    """Where state is kept by partition; connectors.kafka.state.StateTopic is one."""
 
     def read(self, partitions: Sequence[str]) -> dict[str, dict[str, bytes]]:
         """Pieces by partition and kind. Raises SourceError."""
@@ -41,7 +52,7 @@ class Topic(Protocol):
         messages: Sequence[tuple[str, Message]] = (),
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        """All of it or nothing. Raises SourceError."""
+        """All of it or nothing. Raises SourceError; an UndecidedError where it may have been all."""
         ...
 
     def close(self) -> None:
@@ -59,6 +70,7 @@ class Shared(Durable):
     def __init__(self, topic: Topic, topics: Mapping[str, str], instance: str, *rest: Any) -> None:
         super().__init__(*rest)
         self._topic, self._topics, self._instance = topic, topics, instance
+        self._sinks = {name: sink for sink, name in topics.items()}
         self._member: Callable[[], tuple[Any, dict[str, str]] | None] = lambda: None
         self._outgoing: list[tuple[str, Message]] = []  # for topics of the same brokers
         self._aside: tuple[list[tuple[str, Message]], list[Addressed]] = [], []  # of both, what must not leave now
@@ -69,6 +81,7 @@ class Shared(Durable):
         self._progress = Progress()
         self._said: list[str] = []  # what is wrong with the topic
         self._refused = ""  # why the last transaction did not come through
+        self._doubt: _Tried | None = None  # that transaction, until it is known whether the brokers took it
 
     def _recalling(self) -> None:
         """Nothing for the disk: notes travel with their partition."""
@@ -127,6 +140,8 @@ class Shared(Durable):
         instance, batch = about["batch"]
         if instance != self._instance or batch > (self._store.part("batch") or 0):  # else they are on this disk
             self._unsent += [(sink, said) for sink, said in about["letters"] if sink in self._outbox.sinks]
+        if instance == self._instance:
+            self._batch = max(self._batch, batch)
         return position
 
     def _notes(self, name: str, count: int, pieces: Mapping[str, bytes]) -> list[Piece]:
@@ -156,6 +171,8 @@ class Shared(Durable):
                 known.pop(name, None)
             self._began.pop(name, None)
             self._large.pop(name, None)
+            if self._doubt is not None:
+                self._doubt.partitions.discard(name)
         if streams:
             self._untell(_of(streams, groups))
         return len(streams)
@@ -216,21 +233,37 @@ class Shared(Durable):
 
     def _addressed(self, messages: Sequence[Message], notices: Sequence[Addressed]) -> list[Addressed]:
         found = super()._addressed(messages, notices)
-        self._outgoing += [(self._topics[sink], said) for sink, said in found if sink in self._topics]
-        return [(sink, said) for sink, said in found if sink not in self._topics]
+        if not any(sink in self._topics for sink, _ in found):
+            return found
+        direct = self._direct()
+        self._outgoing += [(self._topics[sink], said) for sink, said in found if sink in direct]
+        return [(sink, said) for sink, said in found if sink not in direct]
+
+    def _direct(self) -> set[str]:
+        """Sinks whose messages go with the state: not those for which older ones wait in the outbox."""
+        unsent = {sink for sink, _ in self._unsent}
+        free = {sink for sink, each in self._outbox.counts().items() if not each.waiting}
+        return (free & self._topics.keys()) - unsent
+
+    def _detour(self, topic: str) -> None:
+        """Messages for a topic that takes none wait in the outbox, so that the state and the others don't."""
+        self._unsent += [(self._sinks[to], said) for to, said in self._outgoing if to == topic]
+        self._outgoing = [each for each in self._outgoing if each[0] != topic]
 
     def _shared(self, now: int, progress: Progress) -> bool:
         if self._progress is not progress:  # the first time
             progress.positions.update(self._progress.positions | progress.positions)
             self._progress = progress
         member, held = self._member() or (None, {})
+        if not self._decided(held):
+            return False
+        if len(self._outgoing) > MOST_ALONG:
+            self._detour_all()
         self._set_aside([name for name in progress.positions if name not in held])
         offsets = {name: progress.positions[name] for name in held if name in progress.positions}
         if not offsets:
             if not progress.positions:  # nobody's state is at stake: these are alerts of heed's own
-                names = {topic: sink for sink, topic in self._topics.items()}
-                self._unsent += [(names[topic], said) for topic, said in self._outgoing]
-                self._outgoing = []
+                self._detour_all()
             return not self._outgoing
         return self._transact(now, member, offsets, {name: held[name] for name in offsets})
 
@@ -239,17 +272,56 @@ class Shared(Durable):
         pieces = self._pieces(now, offsets)
         try:
             self._topic.write(pieces, offsets, member, self._outgoing, metadata)
+        except RefusedTopicError as error:
+            self._detour(error.topic)  # whose own tries tell what is wrong with it
+            return False
         except SourceError as error:
+            if isinstance(error, UndecidedError):
+                self._doubt = _Tried(set(offsets), list(self._outgoing))
             self._failed_to_share(str(error))
             return False
         if self._refused:
             self._log.info("state.recovered", waited=len(self._outgoing) + len(self._unsent))
-        self._refused, self._outgoing = "", []
+        self._refused = ""
+        self._taken(self._outgoing)
         whole = {name for name, kind in pieces if kind == LARGE}
         self._large |= dict.fromkeys(whole, now)
         self._noted.kept(map(self._partitions.number, offsets), set(map(self._partitions.number, whole)))
-        self._batch += 1
         return True
+
+    def _taken(self, messages: Sequence[tuple[str, Message]]) -> None:
+        """A transaction with these is through."""
+        for topic, count in Counter(topic for topic, _ in messages).items():
+            self._outbox.note_sent(self._sinks[topic], count)
+        told = set(map(id, messages))
+        self._outgoing = [each for each in self._outgoing if id(each) not in told]
+        self._batch += 1
+
+    def _decided(self, held: Collection[str]) -> bool:
+        """Whether it is known how the last transaction ended. If nobody said so, what stands in the topic tells.
+
+        That is asked for the messages' sake, which must not be told twice; pieces are just written again.
+        """
+        if self._doubt is None or not self._doubt.partitions:
+            self._doubt = None
+            return True
+        name = next((name for name in self._doubt.partitions if name in held), None)
+        if name is None:
+            return False  # somebody else may write over it just now
+        try:
+            pieces = self._topic.read([name]).get(name, {})
+        except SourceError as error:
+            self._failed_to_share(str(error))
+            return False
+        tried, self._doubt = self._doubt, None
+        with suppress(KeyError, StoreError):  # there is none yet that could be read: it was not taken
+            if unpacked(pieces[SMALL], name)[1]["batch"] == [self._instance, self._batch + 1]:
+                self._taken(tried.messages)
+        return True
+
+    def _detour_all(self) -> None:
+        for topic in dict(self._outgoing):
+            self._detour(topic)
 
     def _failed_to_share(self, why: str) -> None:
         """The same or newer state is written a commit later; nothing is sent before."""

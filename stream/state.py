@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from connectors.batch import PartitionTable
-from connectors.handover import Handover
-from connectors.outbox import Outbox
-from connectors.shelf import Letter, written
+from connectors.keeping.handover import Handover
+from connectors.keeping.outbox import Outbox
+from connectors.keeping.shelf import Letter, written
+from connectors.keeping.store import Array, Commit, Store, StoreError, packed, unpacked
 from connectors.source import Source
-from connectors.store import Array, Commit, Store, StoreError, packed, unpacked
 from stream.gate import NEVER, Gate
 from stream.log import get
 from stream.loop import Message, Progress

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectors.batch import Floats, Ints
-from connectors.store import StoreError
+from connectors.keeping.store import StoreError
 from models.contract import F32
 from stream.aggregate import OpenSteps, Transforms
 from stream.lane import Lane, lane_of

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectors.batch import Batch, Floats, Ints, Times
-from connectors.store import StoreError
+from connectors.keeping.store import StoreError
 from models.contract import F32
 from stream.lane import At, Bools, Held, Lane, Tick, joined, place_of
 from stream.watermark import NEVER, distinct

@@ -3,22 +3,71 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
+from xdist.scheduler import LoadScopeScheduling
 
 RUN = Path(__file__).parent.parent / "deploy" / "dev" / "kafka" / "run.sh"
 START_S = 120  # the first start fetches the artifacts
 
 _numbers = itertools.count()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Stories of the whole system take longest: they begin first, so that nobody waits for them alone in the end."""
+    items.sort(key=lambda item: "whole" not in item.path.parts)
+
+
+class Dealing(LoadScopeScheduling):
+    """What one process runs after another: a file's tests, which share a broker, and all stories of the whole system.
+
+    These have daemons of their own whose times are looked at, so there is one of them at a time.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "whole" if "/whole/" in file else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Dealing:
+    return Dealing(config, log)
+
+
+@pytest.fixture(autouse=True)
+def _the_log_is_as_it_was() -> Iterator[None]:
+    """A test that sets up heed's log leaves nothing of it to the next one."""
+    yield
+    structlog.reset_defaults()
+    logging.root.handlers = [each for each in logging.root.handlers if not type(each).__module__.startswith("stream.")]
+
+
+def hear_this_thread_alone() -> None:
+    """Of heed's log, just set up: threads that another test has left behind may still speak."""
+    own = threading.get_ident()
+    for handler in logging.root.handlers:
+        if type(handler).__module__.startswith("stream."):
+            handler.addFilter(lambda record: record.thread == own)
+
+
+def wait_for(so: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not so():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.1)
 
 
 def free_port() -> int:
@@ -54,11 +103,46 @@ class Broker:
         if not ready.startswith("ready"):
             pytest.fail(f"the broker did not start: see the output of {RUN}")
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """It takes no step meanwhile; connections stay."""
+        assert self._process is not None
+        subprocess.run(["pkill", "-STOP", "-P", str(self._process.pid)], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["pkill", "-CONT", "-P", str(self._process.pid)], check=True)
+
+    def kill(self) -> None:
+        """kill -9, whatever it is doing."""
+        assert self._process is not None
+        subprocess.run(["pkill", "-9", "-P", str(self._process.pid)], check=True)
+        self._process.wait(60)
+        self._process = None
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
             self._process.wait(60)
             self._process = None
+
+
+def all_on(servers: str, topic: str, isolation: str = "read_uncommitted") -> list[Any]:
+    """The records that a topic has now; with read_committed, once all open transactions on it are decided."""
+    from kafka import KafkaConsumer, TopicPartition
+
+    settings = {"bootstrap_servers": servers, "group_id": None, "auto_offset_reset": "earliest"}
+    with closing(KafkaConsumer(**settings)) as plain:  # to whom records of open transactions count
+        ends = plain.end_offsets([TopicPartition(topic, at) for at in sorted(plain.partitions_for_topic(topic) or ())])
+    with closing(KafkaConsumer(**settings, isolation_level=isolation)) as consumer:
+        consumer.assign(list(ends))
+        found: list[Any] = []
+        until = time.monotonic() + 60
+        while any(consumer.position(at) < end for at, end in ends.items()):
+            assert time.monotonic() < until, f"{len(found)} records of {topic}, up to {ends}"
+            for records in consumer.poll(timeout_ms=100).values():
+                found.extend(records)
+        return found
 
 
 def without_kafka(reason: str) -> None:

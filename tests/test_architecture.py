@@ -24,21 +24,21 @@ MAY_IMPORT = {
 LAZY_BENCH = "stream/cli.py imports benchmarks."  # `heed bench` comes with the product; it is imported when it runs
 # A library that only some files may import: their paths, as patterns of the whole path.
 ONLY_IN = {
-    "kafka": r"connectors/kafka\w*\.py",
-    "confluent_kafka": r"connectors/kafka_confluent\.py",
+    "kafka": r"connectors/kafka/\w+\.py",
+    "confluent_kafka": r"connectors/kafka/confluent\.py",
     "onnxruntime": r"models/scorer\.py",
     "torch": r"models/(attention|weight|train|export|dataset|quality)\.py",
     "onnx": r"models/export\.py",
     "onnxscript": r"models/export\.py",
-    "pyarrow": r"connectors/(table|\w+file|cells|recording|scores|arrow\w+)\.py|benchmarks/decode\.py",
+    "pyarrow": r"connectors/(recordings/\w+|formats/arrow\w+)\.py|benchmarks/(arrow|decode)\.py",
     "uvicorn": r"stream/web/server\.py",
     "starlette": r"stream/web/\w+\.py",
     "prometheus_client": r"stream/telemetry(_together)?\.py",
-    "sqlite3": r"connectors/(store|shelf)\.py",
-    "urllib3": r"connectors/http_post\.py",
-    "tenacity": r"connectors/outbox\.py",
-    "smtplib": r"connectors/mail\.py",
-    "apprise": r"connectors/apprise_sink\.py",
+    "sqlite3": r"connectors/keeping/(store|shelf)\.py",
+    "urllib3": r"connectors/receivers/http_post\.py",
+    "tenacity": r"connectors/keeping/outbox\.py",
+    "smtplib": r"connectors/receivers/mail\.py",
+    "apprise": r"connectors/receivers/apprise_sink\.py",
 }
 CLOCK = "connectors/clock.py"
 CLOCK_READERS = {
@@ -119,10 +119,10 @@ def test_only_app_and_the_command_line_put_the_parts_together() -> None:
     """Sources, sinks and stores are chosen in one place; the rest of stream knows what they promise."""
     shared = {"batch", "clock", "source", "sink"}  # columns and promises
     known = {
-        "stream/state.py": {"handover", "outbox", "shelf", "store"},  # what a restart must not lose
-        "stream/shared.py": {"store"},  # and what another process goes on with
-        "stream/notify/silence.py": {"timestamp"},  # the grammar of times, to read when a silence ends
-        "stream/settings/quantities.py": {"fieldpath"},  # the grammar of paths and templates, to check them
+        "stream/state.py": {"keeping.handover", "keeping.outbox", "keeping.shelf", "keeping.store"},  # for a restart
+        "stream/shared.py": {"keeping.store"},  # and what another process goes on with
+        "stream/notify/silence.py": {"formats.timestamp"},  # the grammar of times, to read when a silence ends
+        "stream/settings/quantities.py": {"formats.fieldpath"},  # the grammar of paths and templates, to check them
     }
     found = {
         f"{name} imports {imported}"
@@ -130,7 +130,7 @@ def test_only_app_and_the_command_line_put_the_parts_together() -> None:
         if name.startswith("stream/") and not name.startswith(("stream/app/", "stream/cli"))
         for imported in all_imports(tree)
         if imported.startswith("connectors.") and not imported.endswith("Error")
-        if imported.split(".")[1] not in shared | known.get(name, set())
+        if imported.removeprefix("connectors.").rpartition(".")[0] not in shared | known.get(name, set())
     }
     assert not found
     assert {name for name, tree in TREES.items() if any(i.startswith("stream.app") for i in all_imports(tree))} <= {

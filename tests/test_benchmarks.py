@@ -13,7 +13,7 @@ from benchmarks.child import MeasurementError, measured
 from benchmarks.recordings import record
 from connectors.batch import SECOND, PartitionTable, StreamTable
 from connectors.clock import ReplayClock
-from connectors.table import read
+from connectors.recordings.table import read
 
 STREAMS = 24
 

@@ -10,8 +10,8 @@ import pytest
 import typer
 
 import stream.cli
-from connectors import scores
-from connectors.recording import COLUMNS
+from connectors.recordings import scores
+from connectors.recordings.recording import COLUMNS
 from stream.app.replay import Options, replay
 from stream.log_names import LOG_NAMES
 from stream.rules.columns import NUMBERS, STRINGS

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from connectors.batch import SECOND
 from connectors.clock import ReplayClock
-from connectors.outbox import Outbox
+from connectors.keeping.outbox import Outbox
 from connectors.synthetic import FAULTS, Fault, SyntheticSource
 from connectors.synthetic import World as Streams
 from connectors.synthetic.world import START_NS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 import typer
 
 from connectors.clock import Stopwatch
-from connectors.proxy import proxy_of
+from connectors.receivers.proxy import proxy_of
 from models.contract import ModelError, Scorer
 from models.probe import measure_cost
+from stream.app.kafka_keys import of_sink, of_source
 from stream.app.parts import rules_of, scorer_of
 from stream.app.receivers import receiver_sinks
 from stream.app.sharing import shared_client, topic_name
@@ -35,7 +36,6 @@ from stream.settings import (
     findings,
     load,
     names,
-    sink_client,
     ways,
 )
 from stream.settings.streams import DEFAULT_STEP, blind_kept
@@ -123,7 +123,7 @@ def _carried(settings: Settings, fixed: float, each: float, step: int) -> Findin
 def _reachable(settings: Settings) -> Iterator[Finding]:
     for name, source in zip(names(settings.sources), settings.sources, strict=True):
         if isinstance(source, KafkaSource):
-            yield _kafka(f"source {name}", source.client_config(), source.topics, reads=True)
+            yield _source(f"source {name}", source)
         elif isinstance(source, FileSource):
             there = Path(source.path).exists()
             said = f"{source.path}: {'is there' if there else 'is not there yet; heed will wait for it'}"
@@ -132,14 +132,22 @@ def _reachable(settings: Settings) -> Iterator[Finding]:
         yield _kafka("shared state", shared_client(settings), (topic_name(settings),), reads=False)
     for name, sink in zip(names(settings.sinks), settings.sinks, strict=True):
         if isinstance(sink, KafkaSink):
-            yield _kafka(f"sink {name}", sink_client(sink, settings.sources), (sink.topic,), reads=False)
+            yield _kafka(f"sink {name}", of_sink(sink, settings), (sink.topic,), reads=False)
 
 
-def _kafka(about: str, client: dict[str, str], topics: Sequence[str], reads: bool) -> Finding:
+def _source(about: str, source: KafkaSource) -> Finding:
+    """Whether librdkafka takes its keys, where it reads, and brokers let us in with those that both clients have."""
+    from connectors.kafka.probe import refused
+
+    said = refused(source.client_config()) if source.client_library == "confluent" else None
+    return Finding("failed", about, said) if said else _kafka(about, of_source(source), source.topics, reads=True)
+
+
+def _kafka(about: str, client: Mapping[str, object], topics: Sequence[str], reads: bool) -> Finding:
     """Whether a broker lets us in with these settings, and the topics are there and may be used."""
-    from connectors.kafka_probe import MISSING, probe  # only those who use Kafka pay for its import
+    from connectors.kafka.probe import MISSING, probe  # only those who use Kafka pay for its import
 
-    found = _broker(about, client["bootstrap.servers"])
+    found = _broker(about, str(client["bootstrap.servers"]))
     problem = None if found.level == "failed" else probe(client, topics, reads, PATIENCE_S)
     if problem is None:
         return found

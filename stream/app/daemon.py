@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from connectors.clock import Clock, WallClock
-from connectors.outbox import Outbox
+from connectors.keeping.outbox import Outbox
+from connectors.keeping.store import Commit, Store
 from connectors.source import Source, SourceError
-from connectors.store import Commit, Store
 from models.contract import Scorer
 from stream import __version__
 from stream.app.notify import notifier_of
@@ -25,9 +25,10 @@ from stream.app.publish import Publisher, publisher
 from stream.app.record import recorder_to
 from stream.app.reload import Loaded, Reloader
 from stream.app.rerouting import Rerouter
+from stream.app.roster import Roster
 from stream.app.sharing import shared_sinks, state_topic
 from stream.app.sinks import outbox_of
-from stream.app.sources import problems_of, sources_of
+from stream.app.sources import problems_of, remind, sources_of
 from stream.log import get, setup
 from stream.loop import Loop, Message
 from stream.rules.message import message
@@ -81,7 +82,7 @@ def run_daemon(options: RunOptions) -> int:
 def tell_end(daemon: Daemon) -> None:
     """The last line of the log: what was read, looked at and shed, and how late."""
     summary = daemon.monitor.summary()
-    told = ("readings", "streams", "windows", "late", "coverage", "lag", "guarantee_violations")
+    told = ("readings", "streams", "windows", "late", "coverage", "lag", "catching_up", "guarantee_violations")
     counts, came = daemon.monitor.parts.windows.counts, daemon.monitor.source_counts
     about: dict[str, object] = {"undecodable": came.get("undecodable", 0)}
     about |= {name: n for name in UNUSED if (n := counts.get(name, 0) or came.get(name, 0))}
@@ -147,6 +148,8 @@ class Daemon:
         )
         stack.callback(self.source.close)
         self.source.seek(positions)
+        if store is not None and not self.settings.state.shared:
+            remind(self.sources, store.positions())
         self.keeper.attach(self.source)
         ask = self._ask_reload if options.reload else None
         shown = publisher(self.monitor, settings, self.outbox, address, self.scorer, self.sources, self.notifier, ask)
@@ -155,7 +158,8 @@ class Daemon:
         watch = Watch(self.sources, self.outbox, self.monitor.source_counts)
         self.loop = Loop(
             self.monitor, self.source, clock, self.world.partitions, self.keeper, tell, POLL, recorder,
-            (board.publish, watch.look, self._answer, self._look_for_changes), self.notifier, MOST_TOLD,
+            (board.publish, watch.look, self._answer, self._look_for_changes, *self._rosters()), self.notifier,
+            MOST_TOLD,
         )  # fmt: skip
         if isinstance(self.keeper, Shared):
             self.keeper.dropping(self.loop.drop)
@@ -177,6 +181,11 @@ class Daemon:
     def _look_for_changes(self, now: int) -> None:
         if not self.loop.midway:  # who is told must not change while a storm is told
             self.reloader.look(now)
+
+    def _rosters(self) -> list[Callable[[int], None]]:
+        """A worker tells its supervisor which groups it has."""
+        folder = Path(self.settings.state.path)
+        return [Roster(folder, self.world.table).look] if SUPERVISOR in os.environ else []
 
     def _store(self, options: RunOptions) -> Store | None:
         """State is kept where a configuration asks for a daemon; a bare pipe is forgotten when it ends."""

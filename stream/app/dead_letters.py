@@ -1,22 +1,20 @@
-"""`heed dlq`: dead letters as people read them, and sent back to the topics they came from."""
+"""`heed dlq show`: dead letters as people read them, and which of them are meant."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from heapq import nlargest
 from typing import Any, Literal
 
-from rich.console import Console
-from rich.table import Table
-
-from connectors.kafka_dead_letters import letter_topic
-from connectors.kafka_letters import Dead, LetterBox, Returns
-from connectors.timestamp import TimeReader
+from connectors.formats.timestamp import TimeReader
+from connectors.kafka.client import consumer_settings, known, producer_settings
+from connectors.kafka.dead_letters import letter_topic
+from connectors.kafka.letters import Dead, LetterBox
 from stream.config_text import ConfigError, Problem
 from stream.settings import KafkaSource, load
 
@@ -26,9 +24,10 @@ _MS = 1_000_000  # ns
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """The letters that are meant: of these reasons (none = all), and by the messages' time (ns)."""
+    """The letters that are meant: of these reasons and source topics (none = all), and by the messages' time (ns)."""
 
     reasons: Sequence[str] = ()
+    topics: Sequence[str] = ()
     start: int | None = None
     end: int | None = None
 
@@ -36,7 +35,8 @@ class Which:
         time = dead.letter.timestamp_ms * _MS
         early = self.start is not None and time < self.start
         late = self.end is not None and time >= self.end
-        return not early and not late and (not self.reasons or dead.letter.reason in self.reasons)
+        reason = not self.reasons or dead.letter.reason in self.reasons
+        return reason and not early and not late and (not self.topics or dead.letter.topic in self.topics)
 
 
 def parse_time(text: str) -> int:
@@ -54,71 +54,40 @@ def show(
     output: Literal["table", "json"],
 ) -> None:
     """Print the newest ``limit`` letters of each dead-letter topic of the configuration; then follow the first."""
-    for box in _boxes(config, overrides):
-        with closing(box):
-            found = deque((dead for dead in box.read() if dead in which), maxlen=limit)
-            _print(box, found, output)
-            if follow:
-                newest = {dead.partition: dead.offset for dead in found}
-                later = (dead for dead in box.read(follow=True) if dead.offset > newest.get(dead.partition, -1))
-                for dead in later:
-                    if dead in which:
-                        _print(box, [dead], output)
-
-
-def replay(
-    config: str | None, overrides: Sequence[str], which: Which, dry: bool, output: Literal["table", "json"]
-) -> None:
-    """Send letters back that were not sent back before, and tell how many; with ``dry`` only tell."""
-    for topic, client in _topics(config, overrides):
+    for topic, client in letter_topics(config, overrides):
         with closing(LetterBox(topic, client)) as box:
-            for _ in box.read():
-                pass  # now every receipt is known
-            meant = (dead for dead in box.read() if dead in which and dead not in box.sent_back)
-            cut: Counter[tuple[str, str]] = Counter()
-            whole = _without_cut(meant, cut)
-            sent = Counter(map(_kind, whole)) if dry else _sent(whole, Returns(box, client))
-        _tell(topic, sent, cut, dry, output)
+            newest = nlargest(limit, (dead for dead in box.read() if dead in which), key=_age)
+            _print(box, newest[::-1], output)
+            for dead in box.follow() if follow else ():
+                if dead in which:
+                    _print(box, [dead], output)
 
 
-def _sent(letters: Iterable[Dead], returns: Returns) -> Counter[tuple[str, str]]:
-    with closing(returns):
-        for dead in letters:
-            returns.send(dead)
-        returns.flush()
-        return returns.sent
+def _age(dead: Dead) -> tuple[int, int, int]:
+    return dead.letter.timestamp_ms, dead.partition, dead.offset
 
 
-def _without_cut(letters: Iterable[Dead], cut: Counter[tuple[str, str]]) -> Iterator[Dead]:
-    """The letters that hold their whole message; the others are counted."""
-    for dead in letters:
-        if dead.cut:
-            cut[_kind(dead)] += 1
-        else:
-            yield dead
-
-
-def _kind(dead: Dead) -> tuple[str, str]:
-    return dead.letter.topic, dead.letter.reason
-
-
-def _boxes(config: str | None, overrides: Sequence[str]) -> Iterator[LetterBox]:
-    for topic, client in _topics(config, overrides):
-        yield LetterBox(topic, client)
-
-
-def _topics(config: str | None, overrides: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
-    """Each dead-letter topic once, with the settings of a client; raises ConfigError."""
-    sources = [each for each in load(config, overrides).sources if isinstance(each, KafkaSource)]
-    if not sources:
+def letter_topics(config: str | None, overrides: Sequence[str]) -> list[tuple[str, dict[str, object]]]:
+    """Each dead-letter topic once, with the settings of a client of kafka-python; raises ConfigError."""
+    found: dict[tuple[str, object], dict[str, object]] = {}
+    for number, each in enumerate(load(config, overrides).sources):
+        if isinstance(each, KafkaSource):
+            try:
+                topic, client = _letters_of(each)
+            except ValueError as error:
+                raise ConfigError([Problem(str(error), ("sources", number))]) from error
+            found.setdefault((topic, client["bootstrap.servers"]), client)
+    if not found:
         raise ConfigError([Problem("no source is of type kafka, so there are no dead letters", ("sources",))])
-    found: dict[tuple[str, str], dict[str, str]] = {}
-    for each in sources:
-        client = each.client_config()
-        found.setdefault(
-            (letter_topic(each.dead_letter_topic, client["group.id"]), client["bootstrap.servers"]), client
-        )
     return [(topic, client) for (topic, _), client in found.items()]
+
+
+def _letters_of(source: KafkaSource) -> tuple[str, dict[str, object]]:
+    """The dead-letter topic, and what its clients are made with; raises ValueError where they can't be."""
+    own = source.client_config()
+    client: dict[str, object] = known(own) if source.client_library == "confluent" else {**own}
+    consumer_settings(client), producer_settings(client)
+    return letter_topic(source.dead_letter_topic, own["group.id"]), client
 
 
 def told(dead: Dead, sent_back: bool) -> dict[str, Any]:
@@ -159,10 +128,10 @@ def _print(box: LetterBox, letters: Iterable[Dead], output: Literal["table", "js
     rows = [told(dead, dead in box.sent_back) for dead in letters]
     if output == "json":
         for row in rows:
-            _line(json.dumps(row))
+            line(json.dumps(row))
         return
     for row in rows:
-        _line(_for_people(row))
+        line(_for_people(row))
     if not rows:
         sys.stderr.write(f"{box.topic}: no dead letters\n")
 
@@ -175,28 +144,7 @@ def _for_people(row: dict[str, Any]) -> str:
     return f"{row['time'] or '-'}  {row['reason']}  {where}{key}{back}\n    {row['message']}\n    {value}"
 
 
-def _line(text: str) -> None:
+def line(text: str) -> None:
+    """Print it at once: others may wait for it."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
-
-
-def _tell(
-    topic: str,
-    sent: Counter[tuple[str, str]],
-    cut: Counter[tuple[str, str]],
-    dry: bool,
-    output: Literal["table", "json"],
-) -> None:
-    if output == "json":
-        rows = [(*kind, n, "would_send" if dry else "sent") for kind, n in sent.items()]
-        rows += [(*kind, n, "cut") for kind, n in cut.items()]
-        for to, reason, n, outcome in rows:
-            _line(json.dumps({"letters": topic, "topic": to, "reason": reason, "outcome": outcome, "count": n}))
-        return
-    table = Table("topic", "reason", "to be sent" if dry else "sent back", "cut short, left", title=topic)
-    for kind in sorted({*sent, *cut}):
-        table.add_row(*kind, str(sent[kind]), str(cut[kind]))
-    if sent or cut:
-        Console(highlight=False).print(table)
-    else:
-        sys.stderr.write(f"{topic}: nothing to send back\n")

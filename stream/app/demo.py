@@ -16,7 +16,7 @@ from connectors.batch import SECOND
 from connectors.clock import ReplayClock, ShiftedClock, SwitchedClock, WallClock
 from connectors.console import ConsoleSink
 from connectors.jsonl import JsonlSink
-from connectors.outbox import Outbox
+from connectors.keeping.outbox import Outbox
 from connectors.sink import Sink
 from connectors.synthetic import DEMO_FAULTS, Fault, SyntheticSource
 from connectors.synthetic import World as Synthetic

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from connectors.batch import PartitionTable, StreamTable
 from connectors.clock import ReplayClock
 from connectors.heed_answers import answer
-from connectors.recording import RecordingSource, heading
-from connectors.replay import ReplaySource
+from connectors.recordings.recording import RecordingSource, heading
+from connectors.recordings.replay import ReplaySource
 from connectors.source import Source
 from stream.app.replay import expanded
 from stream.rulecheck.about import Streams

@@ -18,7 +18,7 @@ RELAYED = "alertmanager"  # the kind of receiver that gets alerts as they are
 
 
 class Deliveries(Protocol):
-    """What is known of deliveries, like connectors.outbox.Outbox."""
+    """What is known of deliveries, like connectors.keeping.outbox.Outbox."""
 
     def counts(self) -> Mapping[str, Delivery]:
         """By sink what became of its messages."""

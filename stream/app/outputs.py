@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.clock import Stopwatch, WallClock
-from connectors.outbox import Outbox
+from connectors.keeping.outbox import Outbox
 from connectors.sink import SinkError
 from stream.digest import Digest
 from stream.faults import Fired

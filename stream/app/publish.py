@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from connectors.outbox import Outbox
+from connectors.keeping.outbox import Outbox
 from connectors.source import Source
 from models.contract import Scorer
 from stream import __version__
@@ -46,7 +46,7 @@ class Publisher:
         self.url: str | None = None
         self._monitor, self._settings, self._outbox = monitor, settings, outbox
         self._scorer, self._sources, self._notifier = scorer, dict(sources), notifier
-        self._published, self._draining = 0, False
+        self._published, self._draining, self._caught_up = 0, False, 0
         self._firing: dict[str, Message] = {}
         self._recent: deque[Message] = deque(maxlen=RECENT)
         self._minute: deque[tuple[int, int, int]] = deque()  # time, windows looked at, windows judged
@@ -85,6 +85,7 @@ class Publisher:
         reasons = self._reasons(state)
         lag = self._monitor.lags.recent()
         budget = self._monitor.latency / 1e9
+        looked, judged = self._looked_at(now)
         self.board.publish(
             Snapshot(
                 state=state,
@@ -99,9 +100,10 @@ class Publisher:
                 incidents_open=len(self._monitor.parts.incidents),
                 lag_now=lag["p99"],
                 budget_seconds=budget,
+                judged=judged,
                 streams=self._streams(),
                 rules=tuple(self._monitor.parts.alerts.standings()),
-                figures=self._figures(lag["p99"] / budget, self._coverage(now), silences),
+                figures=self._figures(lag["p99"] / budget, looked / judged if judged else 1.0, silences),
             )
         )
 
@@ -116,7 +118,8 @@ class Publisher:
             return "draining"
         if not self._monitor.heard:
             return "starting"
-        if self._monitor.behind:
+        caught_up, self._caught_up = self._caught_up, self._monitor.catching_up.windows
+        if self._monitor.behind or self._caught_up > caught_up:  # now, or at any time since somebody could look
             return "catching_up"
         known = self._monitor.latest.outcome
         judged = np.count_nonzero(known >= 0)
@@ -131,15 +134,15 @@ class Publisher:
             told.append("heed is stopping")
         return tuple(told)
 
-    def _coverage(self, now: int) -> float:
-        """The last minute's share of judged windows that were looked at."""
+    def _looked_at(self, now: int) -> tuple[int, int]:
+        """Of the last minute: windows that were looked at, and windows judged."""
         total = self._monitor.parts.ledger.total
         looked, judged = int(total[FULL] + total[LITE]), int(total.sum() - total[GAP] - total[WARMUP])
         self._minute.append((now, looked, judged))
         while self._minute[0][0] < now - MINUTE:
             self._minute.popleft()
         _, looked_before, judged_before = self._minute[0]
-        return (looked - looked_before) / (judged - judged_before) if judged > judged_before else 1.0
+        return looked - looked_before, judged - judged_before
 
     def _streams(self) -> Streams:
         table, latest = self._monitor.parts.table, self._monitor.latest

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from connectors.receivers.tls import Tls
 from connectors.sink import Sink
-from connectors.tls import Tls
 from stream.settings import Alertmanager, Apprise, Email, Endpoint, Exec, Receiver, TlsConfig, Webhook, ways
 from stream.settings.quantities import split_address
 
@@ -33,7 +33,7 @@ def _tls(found: TlsConfig) -> Tls:
 
 
 def _authorization(endpoint: Endpoint) -> Callable[[], str | None]:
-    from connectors.http_post import basic
+    from connectors.receivers.http_post import basic
 
     if endpoint.basic_auth is not None:
         user = endpoint.basic_auth.username
@@ -47,26 +47,26 @@ def _authorization(endpoint: Endpoint) -> Callable[[], str | None]:
 
 
 def _poster(endpoint: Endpoint) -> Any:
-    from connectors.http_post import HttpOptions, HttpPoster  # only those who post pay for its import
+    from connectors.receivers.http_post import HttpOptions, HttpPoster  # only those who post pay for its import
 
     authorization, tls = _authorization(endpoint), _tls(endpoint.tls_config)
     return HttpPoster(HttpOptions(endpoint.timeout / SECOND, endpoint.headers, authorization, tls))
 
 
 def _alertmanager(found: Alertmanager, name: str, receiver: Receiver) -> Sink:
-    from connectors.alertmanager import AlertmanagerSink
+    from connectors.receivers.alertmanager import AlertmanagerSink
 
     return AlertmanagerSink(found.url, _poster(found), name, max(4 * receiver.resend_delay, LASTS))
 
 
 def _webhook(found: Webhook, name: str, receiver: Receiver) -> Sink:
-    from connectors.webhook import WebhookSink
+    from connectors.receivers.webhook import WebhookSink
 
     return WebhookSink(_secret(found.url, found.url_file), _poster(found), name, receiver.max_alerts)
 
 
 def _email(found: Email, name: str, receiver: Receiver) -> Sink:
-    from connectors.mail import MailOptions, MailSink
+    from connectors.receivers.mail import MailOptions, MailSink
 
     options = MailOptions(
         *split_address(found.smarthost),
@@ -84,13 +84,13 @@ def _email(found: Email, name: str, receiver: Receiver) -> Sink:
 
 
 def _exec(found: Exec, name: str, receiver: Receiver) -> Sink:
-    from connectors.command import CommandSink
+    from connectors.receivers.command import CommandSink
 
     return CommandSink(found.command, name, found.timeout / SECOND, found.env)
 
 
 def _apprise(found: Apprise, name: str, receiver: Receiver) -> Sink:
-    from connectors.apprise_sink import AppriseSink
+    from connectors.receivers.apprise_sink import AppriseSink
 
     lines = _secret(None if found.urls is None else "\n".join(found.urls), found.urls_file)
     return AppriseSink(lambda: [line.strip() for line in lines().splitlines() if line.strip()], name)

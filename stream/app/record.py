@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from connectors.batch import Batch
 from connectors.clock import NotedClock
-from connectors.recording import RecordingWriter
+from connectors.recordings.recording import RecordingWriter
 from connectors.sink import SinkError
 from models.contract import Scorer
 from stream.app.parts import World

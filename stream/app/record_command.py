@@ -13,8 +13,8 @@ from typing import Any
 
 from connectors.batch import SECOND, Batch
 from connectors.clock import Clock, WallClock
-from connectors.outbox import Outbox
-from connectors.recording import RecordingWriter
+from connectors.keeping.outbox import Outbox
+from connectors.recordings.recording import RecordingWriter
 from connectors.source import Source
 from stream.app.daemon import POLL, Watch
 from stream.app.parts import World, world_of

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from connectors.clock import Clock, RecordedClock, ReplayClock
-from connectors.outbox import Outbox
-from connectors.recording import RecordingSource, heading
-from connectors.replay import ReplaySource
+from connectors.keeping.outbox import Outbox
+from connectors.recordings.recording import RecordingSource, heading
+from connectors.recordings.replay import ReplaySource
 from connectors.sink import Sink
 from connectors.source import Source, SourceError
 from models.contract import Scorer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from connectors.outbox import Outbox
+from connectors.keeping.outbox import Outbox
 from connectors.sink import Sink
 from stream.app.notify import routes_of
 from stream.app.sinks import receivers_made

@@ -8,7 +8,7 @@ from stream.shared import Topic
 
 def state_topic(settings: Settings, instance: str) -> Topic:
     """The topic of the group that the one source reads in. Raises ConfigError, ValueError."""
-    from connectors.kafka_state import StateTopic  # only those who share their state pay for its import
+    from connectors.kafka.state import StateTopic  # only those who share their state pay for its import
 
     client = shared_client(settings)
     return StateTopic(client, topic_name(settings), client["group.id"], instance)

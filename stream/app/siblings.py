@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request
 
 from connectors.heed_answers import opened
+from stream.app.roster import Spread
 from stream.telemetry_together import Together
-from stream.web.query import MOST
 
 TIMEOUT_S = 2.0
 CHANGE_S, RELOAD_S = 15.0, 35.0  # for an answer to a change: longer than a worker itself waits for its loop
@@ -40,7 +40,7 @@ class Sibling:
             with opened(self.url + path, TIMEOUT_S) as answer:
                 text: str = answer.read().decode()
                 return text
-        except (OSError, ValueError):
+        except (OSError, ValueError, HTTPException):
             return None
 
     def send(self, method: str, path: str, body: object = None, patience_s: float = CHANGE_S) -> tuple[int, str] | None:
@@ -54,7 +54,7 @@ class Sibling:
                 return answer.status, answer.read().decode()
         except HTTPError as error:
             return error.code, error.read().decode(errors="replace")
-        except (OSError, ValueError):
+        except (OSError, ValueError, HTTPException):
             return None
 
     def ready(self) -> str:
@@ -71,11 +71,10 @@ class Sibling:
 
 
 class Siblings:
-    """All workers, asked side by side."""
+    """All workers, asked side by side; ``spread``: what is known of groups that came to several."""
 
-    def __init__(self, each: Sequence[Sibling]) -> None:
-        self.each = list(each)
-        self.spread: list[str] = []  # groups whose streams were at more than one worker when compared last
+    def __init__(self, each: Sequence[Sibling], spread: Spread | None = None) -> None:
+        self.each, self.spread = list(each), spread or Spread()
 
     def answers(self, path: str) -> list[str | None]:
         """What each says."""
@@ -92,17 +91,6 @@ class Siblings:
             why = list(pool.map(Sibling.ready, self.each))
         return [f"worker {one.number}: {reason}" for one, reason in zip(self.each, why, strict=True) if reason]
 
-    def compare(self) -> list[str]:
-        """Groups that more than one worker has streams of: each looks at its own part as if it were all.
-
-        Of a worker with more than MOST groups those that it looks at least are compared.
-        """
-        found: Counter[str] = Counter()
-        for said in self.told(f"api/v1/coverage?limit={MOST}"):
-            found.update({row["group"] for row in said["data"]["groups"]} if said else ())
-        self.spread = sorted(group for group, workers in found.items() if workers > 1)
-        return self.spread
-
     def reload(self) -> list[tuple[int, int, str]]:
         """All take in a changed configuration: number, status and text of what each answers."""
         with ThreadPoolExecutor(len(self.each)) as pool:
@@ -113,4 +101,4 @@ class Siblings:
     def metrics(self) -> bytes:
         """Every metric of every worker, and how the workers fare."""
         texts = {str(one.number): text or "" for one, text in zip(self.each, self.answers("metrics"), strict=True)}
-        return Together(texts, {str(one.number): one.fate() for one in self.each}, len(self.spread)).text()
+        return Together(texts, {str(one.number): one.fate() for one in self.each}, len(self.spread.groups)).text()

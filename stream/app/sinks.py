@@ -10,11 +10,12 @@ from zlib import crc32
 
 from connectors.console import ConsoleSink
 from connectors.jsonl import JsonlSink
-from connectors.outbox import Outbox
+from connectors.keeping.outbox import Outbox
 from connectors.sink import Sink
+from stream.app.kafka_keys import of_sink
 from stream.app.receivers import receiver_sinks
 from stream.config_text import ConfigError, Place, Problem
-from stream.settings import RECEIVER, Settings, names, sink_client
+from stream.settings import RECEIVER, Settings, names
 from stream.settings import ConsoleSink as ConsoleSettings
 from stream.settings import JsonlSink as JsonlSettings
 from stream.settings import KafkaSink as KafkaSettings
@@ -62,7 +63,7 @@ def _make(each: object, name: str, settings: Settings) -> Sink:
                 raise ValueError(f"path {each.path!r} is a folder; write the name of a file")
             return JsonlSink(each.path, each.rotate.size, each.rotate.keep, name)
         case KafkaSettings():
-            from connectors.kafka_sink import KafkaSink  # only those who write to Kafka pay for its import
+            from connectors.kafka.sink import KafkaSink  # only those who write to Kafka pay for its import
 
-            return KafkaSink(each.topic, sink_client(each, settings.sources))
+            return KafkaSink(each.topic, of_sink(each, settings))
     raise ValueError(f"no such sink: {each!r}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from connectors.clock import ReplayClock
-from connectors.codec import Codec, Format
 from connectors.file import FileSource, StdinSource
-from connectors.replay import ReplaySource
+from connectors.formats.codec import Codec, Format
+from connectors.recordings.replay import ReplaySource
 from connectors.source import Custody, Merged, Source, SourceError
 from connectors.synthetic import SyntheticSource
 from connectors.synthetic import World as Synthetic
@@ -20,6 +21,9 @@ from stream.settings import KafkaSource as KafkaSettings
 from stream.settings import RecordingSource as RecordingSettings
 from stream.settings import StdinSource as StdinSettings
 from stream.settings import SyntheticSource as SyntheticSettings
+
+MEMBER = "group.instance.id"  # of ``client``: who a process is in its group
+TURNS_A_BUDGET = 5  # over a backlog, where readings cost little; where they cost much a turn has its own budget
 
 
 def sources_of(
@@ -36,7 +40,7 @@ def sources_of(
     partitions. Raises ConfigError, SourceError.
     """
     made: dict[str, Source] = {}
-    for number, (name, each) in enumerate(zip(names(settings.sources), settings.sources, strict=True)):
+    for number, (name, each) in enumerate(_members(settings)):
         try:
             made[name] = _make(
                 each, settings, world, None if instance is None else f"{instance}-{name}", learning, custody
@@ -45,6 +49,19 @@ def sources_of(
             raise ConfigError([Problem(str(error), ("sources", number))]) from error
     found = list(made.values())
     return (found[0] if len(found) == 1 else Merged(found, world.clock)), made
+
+
+def _members(settings: Settings) -> Iterator[tuple[str, object]]:
+    """Sources with their names; one with the id of another has its name behind it: a group has each member once."""
+    taken: set[str] = set()
+    for name, each in zip(names(settings.sources), settings.sources, strict=True):
+        member = each.client.get(MEMBER) if isinstance(each, KafkaSettings) else None
+        yield name, _as_member(each, f"{member}-{name}") if member in taken else each
+        taken |= {member, f"{member}-{name}"} if member else set()
+
+
+def _as_member(each: Any, member: str) -> object:
+    return each.model_copy(update={"client": {**each.client, MEMBER: member}})
 
 
 def _make(
@@ -89,12 +106,12 @@ def _kafka(
     learning: Callable[[int], None],
     custody: Custody | None,
 ) -> Source:
-    from connectors.kafka_source import KafkaSource  # only those who read from Kafka pay for its import
+    from connectors.kafka.source import KafkaSource  # only those who read from Kafka pay for its import
 
     codec = _codec(each, each.format, settings, world, each.header)
     return KafkaSource(
         each.client_config(), codec, world.partitions, world.clock, each.topics, each.pattern, each.dead_letter_topic,
-        instance, settings.seed, learning, each.client_library, custody,
+        instance, settings.seed, learning, each.client_library, custody, settings.budget.latency // TURNS_A_BUDGET,
     )  # fmt: skip
 
 
@@ -117,6 +134,13 @@ def _globbed(pattern: str) -> list[Path]:
     if not found:
         raise SourceError(f"{pattern}: no such file")
     return found
+
+
+def remind(sources: dict[str, Source], positions: Mapping[str, int]) -> None:
+    """Tell sources that others may have gone on with how far this process had come."""
+    for source in sources.values():
+        tell: Callable[[Mapping[str, int]], None] = getattr(source, "remember", lambda positions: None)
+        tell(positions)
 
 
 def problems_of(sources: dict[str, Source]) -> dict[str, str]:

@@ -36,14 +36,17 @@ def tap(url: str, stream: str, every: int, count: int | None, output: str) -> in
 
 
 def steps(ask: Callable[[], Row | None], clock: Clock, every: int) -> Iterator[Row | None]:
-    """The stream's newest step whenever it is another than before; None, and the end, where there is no such stream."""
-    last: object = object()
+    """The stream's newest step whenever it is another than before; None, and the end, where there is no such stream.
+
+    One that was there may be away for a while, as where its partition moves to another worker.
+    """
+    last: object = None
     while True:
         row = ask()
-        if row is None:
+        if row is None and last is None:
             yield None
             return
-        if (row.get("ts"), row.get("outcome")) != last:
+        if row is not None and (row.get("ts"), row.get("outcome")) != last:
             last = row.get("ts"), row.get("outcome")
             if row.get("ts") is not None:
                 yield row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -15,9 +16,11 @@ from typing import Any
 
 from connectors.clock import Clock, WallClock
 from stream import __version__
+from stream.app import roster
 from stream.app.daemon import SUPERVISOR, RunOptions
 from stream.app.shared_silences import SharedSilences
 from stream.app.siblings import Sibling, Siblings
+from stream.app.sources import MEMBER
 from stream.config_text import ConfigError
 from stream.log import WORKER, get, setup
 from stream.settings import KafkaSource, Settings, load, split_address
@@ -27,8 +30,9 @@ SECOND = 1_000_000_000  # ns
 FIRST_PAUSE, LONGEST_PAUSE = SECOND, 30 * SECOND  # before a worker that died is started again
 STEADY = 60 * SECOND  # up for so long: the next death is a first one
 LOOK = SECOND // 5  # between two looks at the workers
-COMPARE = 30 * SECOND  # between two looks at which groups they have
+COMPARE = roster.EVERY + SECOND  # between two looks at which groups they have
 SPREAD = 2 * SECOND  # between two looks at whether all know of all silences
+FINE = (0, CONFIG, -signal.SIGTERM)  # ends of a worker that was told to stop; the last one: it had not begun yet
 PATIENCE_S = 40.0  # for workers that were told to stop: they commit and deliver
 
 
@@ -39,6 +43,7 @@ class Worker:
     number: int
     command: Sequence[str]
     port: int  # of its HTTP interface on 127.0.0.1, 0 = none
+    folder: Path  # of its state
     process: subprocess.Popen[bytes] | None = None
     began: int = 0
     pause: int = FIRST_PAUSE
@@ -47,6 +52,7 @@ class Worker:
 
     def start(self, now: int) -> None:
         """Begin; its log lines carry its number."""
+        roster.forget(self.folder)
         env = os.environ | {WORKER: str(self.number), SUPERVISOR: str(os.getpid())}
         self.process = subprocess.Popen(self.command, env=env, start_new_session=True)
         self.began, self.due = now, 0
@@ -123,14 +129,15 @@ class Supervisor:
 
     def _stop(self) -> None:
         get().info("daemon.draining")
-        for worker in self.workers:
+        running = [worker for worker in self.workers if worker.up]  # what became of others was told when they died
+        for worker in running:
             worker.tell(signal.SIGTERM)
         end = self.clock.now() + int(PATIENCE_S * SECOND)
         while any(worker.up for worker in self.workers) and self.clock.now() < end:
             self.clock.wait(self.clock.now() + LOOK // 4)
-        for worker in self.workers:
+        for worker in running:
             worker.tell(signal.SIGKILL)
-            if worker.process is not None and worker.process.wait() not in (0, CONFIG) and not self.code:
+            if worker.process is not None and worker.process.wait() not in FINE and not self.code:
                 self.code = 70
 
 
@@ -140,9 +147,11 @@ def run_workers(options: RunOptions, n: int) -> int:
     setup(settings.logging.format, settings.logging.level)
     clock = WallClock()
     workers = [_worker(options, settings, i, _free_port() if options.web else 0) for i in range(n)]
-    siblings = Siblings([Sibling(w.number, w.port, lambda w=w: (w.up, w.restarts)) for w in workers])  # type: ignore[misc]
+    spread = roster.Spread(lambda: [worker.folder for worker in workers if worker.up])
+    each = [Sibling(w.number, w.port, lambda w=w: (w.up, w.restarts)) for w in workers]  # type: ignore[misc]
+    siblings = Siblings(each, spread)
     silences = SharedSilences(siblings.each)
-    supervisor = Supervisor(workers, clock, _watching(siblings, silences) if options.web else lambda now: None)
+    supervisor = Supervisor(workers, clock, _watching(spread, silences if options.web else None))
     supervisor.catch_signals()
     with ExitStack() as stack:
         if options.web and settings.server.listen != "none":
@@ -165,14 +174,22 @@ def _checked(options: RunOptions) -> Settings:
 
 def _worker(options: RunOptions, settings: Settings, number: int, port: int) -> Worker:
     listen = f"127.0.0.1:{port}" if port else "none"
-    own = [f"state.path={Path(settings.state.path) / f'worker-{number}'}", f"server.listen={listen}"]
-    if settings.state.shared is None and all(_can_share(source) for source in settings.sources):
+    folder = Path(settings.state.path) / f"worker-{number}"
+    own = [f"state.path={folder}", f"server.listen={listen}"]
+    if settings.state.shared is None and len(settings.sources) == 1 and _can_share(settings.sources[0]):
         own.append("state.shared=true")
+    own += _members(settings, number)
     command = [sys.executable, "-m", "stream.cli", "run", "-c", str(options.config)]
     command += [part for text in (*options.overrides, *own) for part in ("--set", text)]
     command += [part for rule in options.rules for part in ("--rules", rule)]
     command += ["--enable-reload"] if options.reload else []
-    return Worker(number, command, port)
+    return Worker(number, command, port, folder)
+
+
+def _members(settings: Settings, number: int) -> list[str]:
+    """An id of the group that ``client`` names, with the worker's number behind it: no two may have the same."""
+    named = {i: each.client.get(MEMBER) for i, each in enumerate(settings.sources) if isinstance(each, KafkaSource)}
+    return [f'sources[{i}].client["{MEMBER}"]={json.dumps(f"{own}-{number}")}' for i, own in named.items() if own]
 
 
 def _can_share(source: object) -> bool:
@@ -194,20 +211,20 @@ def _serve(siblings: Siblings, silences: SharedSilences, reloads: bool, settings
     stack.callback(server.stop)
 
 
-def _watching(siblings: Siblings, silences: SharedSilences) -> Callable[[int], None]:
-    """What is done now and then about the workers as a whole."""
-    compare, last = _compare(siblings), [0]
+def _watching(spread: roster.Spread, silences: SharedSilences | None) -> Callable[[int], None]:
+    """What is done now and then about the workers as a whole; without HTTP they have no ``silences``."""
+    compare, last = _compare(spread), [0]
 
     def watch(now: int) -> None:
         compare(now)
-        if now - last[0] >= SPREAD:
+        if silences is not None and now - last[0] >= SPREAD:
             silences.spread()
             last[0] = now
 
     return watch
 
 
-def _compare(siblings: Siblings) -> Callable[[int], None]:
+def _compare(spread: roster.Spread) -> Callable[[int], None]:
     """Looks now and then whether a group's streams came to different workers, and says so when that changes."""
     last, told = [0], [0]
 
@@ -215,9 +232,9 @@ def _compare(siblings: Siblings) -> Callable[[int], None]:
         if now - last[0] < COMPARE:
             return
         last[0] = now
-        spread = siblings.compare()
-        if len(spread) != told[0]:
-            told[0] = len(spread)
-            get().warning("group.spread", groups=len(spread), examples=spread[:5])
+        found = spread.look()
+        if len(found) != told[0]:
+            told[0] = len(found)
+            get().warning("group.spread", groups=len(found), examples=found[:5])
 
     return compare

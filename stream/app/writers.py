@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from connectors.batch import StreamTable
-from connectors.scores import FIDELITIES as WORDS
-from connectors.scores import DecisionsWriter, ScoresWriter
+from connectors.recordings.scores import FIDELITIES as WORDS
+from connectors.recordings.scores import DecisionsWriter, ScoresWriter
 from stream.ledger import FULL, LITE, OUTCOMES, SHED
 from stream.selection import Reason
 from stream.verdict import FIDELITIES, NOT_DUE, Verdicts

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from connectors.timestamp import BadTime, TimeReader
+from connectors.formats.timestamp import BadTime, TimeReader
 from stream.durations import parse_duration
 from stream.notify.matcher import Matcher, MatcherError, all_hold, from_row, read_matchers
 from stream.rules.message import rfc3339

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from connectors.fieldpath import path, template
+from connectors.formats.fieldpath import path, template
 from stream.durations import LONGEST, format_duration, parse_duration
 
 _BARE = re.compile(r"\s*[0-9.]*\s*")

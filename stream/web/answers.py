@@ -29,6 +29,7 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
         "now": {
             "lag": snapshot.lag_now,
             "coverage": figures.coverage,
+            "judged": snapshot.judged,
             "budget": snapshot.budget_seconds,
             "budget_utilization": figures.budget_utilization,
             "unseen_max": figures.unseen_max_seconds,
@@ -50,6 +51,7 @@ def history(moments: Sequence[Moment]) -> dict[str, Any]:
         "time": [moment.time / SECOND for moment in moments],
         "lag": [moment.lag for moment in moments],
         "coverage": [moment.coverage for moment in moments],
+        "judged": [moment.judged for moment in moments],
     }
 
 
@@ -117,7 +119,8 @@ def coverage(snapshot: Snapshot, limit: int = GROUPS, group: str | None = None) 
     panel = np.fromiter(map(number.__getitem__, names), np.intp, len(names))
     counts = np.bincount(panel * len(OUTCOMES) + table.outcome[slots], minlength=len(number) * len(OUTCOMES))
     rows = _groups(list(number), counts.reshape(-1, len(OUTCOMES)), limit)
-    return {"coverage": snapshot.figures.coverage, "groups": rows, "total": len(number)}
+    about = {"coverage": snapshot.figures.coverage, "judged": snapshot.judged}
+    return {**about, "groups": rows, "total": len(number)}
 
 
 def _groups(names: list[str], counts: Counts, limit: int) -> list[dict[str, Any]]:

@@ -51,5 +51,9 @@ def _rule(same: Sequence[Row]) -> dict[str, Any]:
 
 
 def _last(rows: Iterable[Row]) -> str:
-    """RFC 3339 in UTC, with as many digits as it needs."""
-    return max((str(row["lastEvaluation"]) for row in rows), key=lambda text: text.rstrip("Z"))
+    return max((str(row["lastEvaluation"]) for row in rows), key=moment)
+
+
+def moment(text: str | None) -> str:
+    """What orders times in RFC 3339 in UTC, with as many digits as each needs; None is before all."""
+    return (text or "").rstrip("Z")

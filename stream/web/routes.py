@@ -32,19 +32,28 @@ PAGE = {"index.html": "text/html", "heed.css": "text/css", "heed.js": "text/java
         "format.js": "text/javascript", "icon.svg": "image/svg+xml"}  # fmt: skip
 _KINDS = {400: "bad_data", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 409: "conflict",
           500: "internal", 503: "unavailable"}  # fmt: skip
-RULES: Mapping[str, Read] = {"type": one_of("alert", "record"), "exclude_alerts": yes_or_no}  # parameters
+# What may be asked for:
+ALERTS: Mapping[str, Read] = {"limit": rows}
+RULES: Mapping[str, Read] = {"type": one_of("alert", "record"), "exclude_alerts": yes_or_no}
+STREAMS: Mapping[str, Read] = {"limit": rows, "sort": one_of(*SORTS), "group": str, "q": str, "stream": str}
+COVERAGE: Mapping[str, Read] = {"limit": rows, "group": str}
 Answer = Callable[[Request], Awaitable[Response]]
 
 
 def application(board: Board, desk: Desk | None = None, reload: Reload | None = None) -> ASGIApp:
     """Everything that is served, over what stands on ``board``; requests go to ``desk`` (to silence) and ``reload``."""
     app = Starlette(
-        routes=[*_page(), *_probes(board), reloading(reload), *_api(board), *silencing(board, desk, _json)],
-        middleware=[Middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)],
+        routes=[*_page(), *_probes(board), reloading(reload), *_api(board), *silencing(board, desk, as_json)],
+        middleware=packed(),
         exception_handlers=mistakes(),
     )
     app.router.redirect_slashes = False
     return guarded(app)
+
+
+def packed() -> list[Middleware]:
+    """Answers are compressed for those who take it so."""
+    return [Middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)]
 
 
 def mistakes() -> dict[Any, Any]:
@@ -100,12 +109,11 @@ def _api(board: Board) -> list[Route]:
     return [
         _says("status", lambda: answers.status(board.latest()), {}, bare=True),
         _says("history", lambda: answers.history(board.history()), {}),
-        _says("alerts", lambda **how: answers.alerts(board.latest(), **how), {"limit": rows}),
-        _says("streams", lambda **how: answers.streams(board.latest(), **how),
-              {"limit": rows, "sort": one_of(*SORTS), "group": str, "q": str, "stream": str}),
+        _says("alerts", lambda **how: answers.alerts(board.latest(), **how), ALERTS),
+        _says("streams", lambda **how: answers.streams(board.latest(), **how), STREAMS),
         _says("rules", lambda **how: rules(board.latest(), **how), RULES),
-        _says("coverage", lambda **how: answers.coverage(board.latest(), **how), {"limit": rows, "group": str}),
-    ]  # fmt: skip
+        _says("coverage", lambda **how: answers.coverage(board.latest(), **how), COVERAGE),
+    ]
 
 
 def _says(name: str, say: Callable[..., Mapping[str, Any]], known: Mapping[str, Read], bare: bool = False) -> Route:
@@ -113,18 +121,18 @@ def _says(name: str, say: Callable[..., Mapping[str, Any]], known: Mapping[str, 
 
     async def answer(request: Request) -> Response:
         said = say(**asked(request.query_params.multi_items(), known))
-        return _json(said if bare else {"status": "success", "data": said})
+        return as_json(said if bare else {"status": "success", "data": said})
 
     return Route(f"/api/v1/{name}", answer)
 
 
-def _json(value: object, code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def as_json(value: object, code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(encode(value), code, headers, media_type="application/json")
 
 
 def _problem(code: int, what: str, headers: Mapping[str, str] | None = None) -> Response:
     kind = _KINDS.get(code, "bad_data" if code < 500 else "internal")
-    return _json({"status": "error", "errorType": kind, "error": what}, code, headers)
+    return as_json({"status": "error", "errorType": kind, "error": what}, code, headers)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -64,6 +64,7 @@ class Snapshot:
     suppressed: Mapping[str, Suppressed] = field(default_factory=dict)  # by fingerprint, who is kept back and why
     silences: tuple[Row, ...] = ()  # as the interface tells them
     rules: tuple[Standing, ...] = ()
+    judged: int = 0  # windows judged in the last minute: those that ``figures.coverage`` is a share of
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class Moment:
     time: int  # ns
     lag: float  # s
     coverage: float
+    judged: int  # windows that it is a share of
 
 
 class Board:
@@ -87,7 +89,7 @@ class Board:
         self._latest = snapshot
         last = self._history[-1].time if self._history else 0
         if snapshot.time >= last + SECOND:
-            moment = Moment(snapshot.time, snapshot.lag_now, snapshot.figures.coverage)
+            moment = Moment(snapshot.time, snapshot.lag_now, snapshot.figures.coverage, snapshot.judged)
             self._history = (*self._history[1 - HISTORY :], moment)
 
     def latest(self) -> Snapshot:

@@ -9,22 +9,20 @@ from urllib.parse import urlencode
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from stream.telemetry import CONTENT_TYPE
-from stream.web import joined
-from stream.web.answers import ALERTS
+from stream.web import answers, joined, joined_status, joined_streams
 from stream.web.every import guarded
-from stream.web.query import asked, rows
+from stream.web.query import MOST, Read, asked
 from stream.web.reloading import refusal
-from stream.web.routes import RULES, mistakes, page_parts
+from stream.web.routes import ALERTS, COVERAGE, RULES, STREAMS, as_json, mistakes, packed, page_parts
 from stream.web.silencing import json_body, not_from_a_page
 from stream.web.workers_page import workers_page
 
-SUMS = ("readings", "streams", "late", "guarantee_violations")
-WORST = ("starting", "draining", "catching_up", "warming", "ready")
+Said = Sequence[Mapping[str, Any]]  # what workers answered
 
 
 class Workers(Protocol):
@@ -68,35 +66,54 @@ def together(workers: Workers, silences: Silences, reloads: bool = False) -> ASG
     def metrics(_: Request) -> Response:
         return Response(workers.metrics(), headers={"content-type": CONTENT_TYPE})
 
-    def status(_: Request) -> Response:
-        return JSONResponse(_status(workers))
-
-    def alerts(request: Request) -> Response:
-        how = {"limit": ALERTS} | asked(request.query_params.multi_items(), {"limit": rows})
-        return _joined(workers, "alerts", how, lambda said: joined.alerts(said, how["limit"]))
-
-    def rules(request: Request) -> Response:
-        return _joined(workers, "rules", asked(request.query_params.multi_items(), RULES), joined.rules)
+    def status(request: Request) -> Response:
+        asked(request.query_params.multi_items(), {})
+        return as_json(_status(workers))
 
     def page(_: Request) -> Response:
         return HTMLResponse(workers_page(_status(workers)))
 
     routes = {
-        "/": page, "/-/healthy": healthy, "/-/ready": ready, "/metrics": metrics,
-        "/api/v1/status": status, "/api/v1/alerts": alerts, "/api/v1/rules": rules,
+        "/": page, "/-/healthy": healthy, "/-/ready": ready, "/metrics": metrics, "/api/v1/status": status
     }  # fmt: skip
     found = [Route(path, answer) for path, answer in routes.items()]
-    found += [page_parts(), _reloading(workers, reloads), *_silencing(silences)]
-    return guarded(Starlette(routes=found, exception_handlers=mistakes()))
+    found += [page_parts(), _reloading(workers, reloads), *_joined(workers), *_silencing(silences)]
+    app = Starlette(routes=found, middleware=packed(), exception_handlers=mistakes())
+    app.router.redirect_slashes = False
+    return guarded(app)
 
 
-def _joined(
-    workers: Workers, name: str, how: Mapping[str, Any], join: Callable[[Sequence[Any]], Mapping[str, Any]]
-) -> Response:
-    """What those that answer say, as one; ``how``: parameters."""
-    given = {key: str(value).lower() for key, value in how.items()}
-    said = workers.told(f"api/v1/{name}?{urlencode(given)}")
-    return JSONResponse({"status": "success", "data": join([each["data"] for each in said if each])})
+def _joined(workers: Workers) -> list[Route]:
+    """What those that answer say, as one."""
+    return [
+        _says(workers, "alerts", ALERTS, lambda said, limit=answers.ALERTS: joined.alerts(said, limit)),
+        _says(workers, "rules", RULES, lambda said, **_: joined.rules(said)),
+        _says(workers, "streams", STREAMS, _streams),
+        _says(workers, "coverage", COVERAGE, _coverage, limit=MOST),  # of a group at several workers all is needed
+        _says(workers, "history", {}, joined_streams.history),
+    ]
+
+
+def _streams(said: Said, sort: str = "score", limit: int = answers.ROWS, **_: str) -> Mapping[str, Any]:
+    return joined_streams.streams(said, sort, limit)
+
+
+def _coverage(said: Said, limit: int = answers.GROUPS, **_: str) -> Mapping[str, Any]:
+    return joined_streams.coverage(said, limit)
+
+
+def _says(
+    workers: Workers, name: str, known: Mapping[str, Read], join: Callable[..., Mapping[str, Any]], **instead: int
+) -> Route:
+    """A route that takes the ``known`` parameters; workers are asked with the same ones, or with those ``instead``."""
+
+    def answer(request: Request) -> Response:
+        given = request.query_params.multi_items()
+        how = asked(given, known)
+        said = workers.told(f"api/v1/{name}?{urlencode(dict(given) | instead)}")
+        return as_json({"status": "success", "data": join([each["data"] for each in said if each], **how)})
+
+    return Route(f"/api/v1/{name}", answer)
 
 
 def _reloading(workers: Workers, reloads: bool) -> Route:
@@ -117,14 +134,14 @@ def _silencing(silences: Silences) -> list[Route]:
     async def all_of_them(request: Request) -> Response:
         if request.method == "POST":
             code, said = await run_in_threadpool(silences.add, await json_body(request))
-            return JSONResponse(said, code)
+            return as_json(said, code)
         asked(request.query_params.multi_items(), {})
-        return JSONResponse({"status": "success", "data": {"silences": await run_in_threadpool(silences.listed)}})
+        return as_json({"status": "success", "data": {"silences": await run_in_threadpool(silences.listed)}})
 
     async def one(request: Request) -> Response:
         not_from_a_page(request)
         code, said = await run_in_threadpool(silences.expire, str(request.path_params["id"]))
-        return JSONResponse(said, code)
+        return as_json(said, code)
 
     return [
         Route("/api/v1/silences", all_of_them, methods=["GET", "POST"]),
@@ -133,22 +150,8 @@ def _silencing(silences: Silences) -> list[Route]:
 
 
 def _status(workers: Workers) -> dict[str, Any]:
-    """Sums over the workers, the state of the least ready one, and what each says."""
-    said = workers.told("api/v1/status")
     rows = []
-    for one, own in zip(workers.each, said, strict=True):
+    for one, own in zip(workers.each, workers.told("api/v1/status"), strict=True):
         up, restarts = one.fate()
         rows.append({"worker": one.number, "up": up, "restarts": restarts, "url": one.url, "status": own})
-    known = [own for own in said if own]
-    states = [own["state"] for own in known] + ["starting"] * (len(said) - len(known))
-    return {
-        **{name: sum(own[name] for own in known) for name in SUMS},
-        "windows": _added([own["windows"] for own in known]),
-        "state": min(states, key=WORST.index),
-        "ready": len(known) == len(said) and all(own["ready"] for own in known),
-        "workers": rows,
-    }
-
-
-def _added(windows: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    return {name: sum(each[name] for each in windows) for name in (windows[0] if windows else ())}
+    return joined_status.status(rows)

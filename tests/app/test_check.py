@@ -107,8 +107,13 @@ def test_receivers_are_called_and_programs_looked_for(tmp_path: Path, capsys: py
 
 @pytest.mark.kafka
 def test_a_broker_and_its_topics_are_asked_for(
-    kafka: str, topic: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kafka: str,
+    topic: Callable[..., str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("stream.app.check.PATIENCE_S", 60.0)
     plant = topic()
     client = {"bootstrap.servers": kafka, "group.id": "checked"}
     sources = [{"type": "kafka", "topics": [name], "client": client} for name in (plant, "no.such.plant")]

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 import structlog
 from command import heed, lines_of
+from conftest import hear_this_thread_alone
 
 from connectors.batch import SECOND, PartitionTable, StreamTable
 from connectors.clock import ReplayClock, WallClock
-from connectors.codec import JsonCodec
 from connectors.file import BAD_KEPT, FileSource
+from connectors.formats.codec import JsonCodec
 from connectors.jsonl import JsonlSink
 from stream import log
 
@@ -161,6 +162,7 @@ def logged() -> Iterator[io.StringIO]:
     handlers, level = logging.root.handlers, logging.root.level
     out = io.StringIO()
     log.setup("json", "info", out, WallClock())
+    hear_this_thread_alone()
     yield out
     structlog.reset_defaults()
     logging.root.handlers, logging.root.level = handlers, level

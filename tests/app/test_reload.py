@@ -182,18 +182,25 @@ def metric(port: int, name: str) -> float:
     return float(next(line for line in lines if line.startswith(name)).split()[-1])
 
 
+def put(path: Path, text: str) -> None:
+    """At once: nobody finds half of it."""
+    made = path.with_name("new")
+    made.write_text(text)
+    made.replace(path)
+
+
 def test_a_changed_file_is_found_by_its_content(begin: Callable[..., Run]) -> None:
     run = begin(reload={"poll": "100ms"})
     os.utime(run.rules)  # another time, the same content
     time.sleep(0.8)
     assert run.said("config.unchanged") == run.said("config.reloaded") == []
-    run.rules.write_text(GOOD.replace("300", "200"))
+    put(run.rules, GOOD.replace("300", "200"))
     assert run.until(lambda: run.said("config.reloaded"))[0]["changed"] == ['High{severity="page"}']
-    (run.rules.parent / "r2.yaml").write_text("groups: [{name: h, rules: [{alert: New, expr: value > 1}]}]")
+    put(run.rules.parent / "r2.yaml", "groups: [{name: h, rules: [{alert: New, expr: value > 1}]}]")
     assert run.until(lambda: run.said("config.reloaded")[1:])[0]["added"] == ["New"]
     (run.rules.parent / "r2.yaml").unlink()
     assert run.until(lambda: run.said("config.reloaded")[2:])[0]["removed"] == ["New"]
-    run.rules.write_text("groups: 3")
+    put(run.rules, "groups: 3")
     run.until(lambda: run.said("config.rejected"))
     time.sleep(0.5)
     assert len(run.said("config.rejected")) == 1, "the same mistake is told once"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from command import heed
 from listening import AlertmanagerProcess, WebServer, eventually
-from test_daemon import Daemon, begin, config, free_port, get
+from test_daemon import PATIENCE_S, Daemon, begin, config, free_port, get
 
 __all__ = ["begin"]
 
@@ -62,6 +62,12 @@ class Plant:
                 self._out.write(json.dumps(line) + "\n")
             self._out.flush()
 
+    def run_until(self, so: Callable[[], bool]) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while not so():
+            assert time.monotonic() < end
+            self.run(STEP_S)
+
 
 def test_people_hear_of_an_alert_not_of_a_silenced_one_and_of_it_when_the_silence_ends(
     tmp_path: Path, web: WebServer, begin: Callable[..., Daemon]
@@ -77,6 +83,7 @@ def test_people_hear_of_an_alert_not_of_a_silenced_one_and_of_it_when_the_silenc
     ).stdout.strip()
     plant.values = {"m1/a": 900.0, "m2/a": 900.0}
     plant.run(2)
+    plant.run_until(lambda: len(web.told) >= 1 and status(port)["alerts_firing"] >= 2)
     assert [said["groupLabels"]["stream"] for said in web.told] == ["m1/a"]
     (said,) = web.told
     assert (said["receiver"], said["reason"], said["commonLabels"]["severity"]) == ("people", "new_group", "page")
@@ -87,18 +94,24 @@ def test_people_hear_of_an_alert_not_of_a_silenced_one_and_of_it_when_the_silenc
     assert found["m1"] == {"state": "active", "silencedBy": [], "mutedBy": []}
     assert found["m2"] == {"state": "suppressed", "silencedBy": [key], "mutedBy": []}
     assert data["suppressed"] == 1
-    now = json.loads(get(port, "/api/v1/status")[1])["now"]
+    now = status(port)
     assert (now["alerts_firing"], now["alerts_suppressed"], now["silences_active"]) == (2, 1, 1)
     assert 'heed_notifications_suppressed_total{reason="silence"} 1.0' in get(port, "/metrics")[1]
 
     heed("silence", "expire", key, "-c", path)
     plant.values = {"m1/a": 1.0, "m2/a": 900.0}
     plant.run(1.5)
+    plant.run_until(lambda: len(web.told) >= 3)
     assert sorted((s["groupLabels"]["stream"], s["status"], s["reason"]) for s in web.told[1:]) == [
         ("m1/a", "resolved", "resolved"), ("m2/a", "firing", "silence_ended"),
     ]  # fmt: skip
     daemon.process.stdin.close()  # type: ignore[union-attr]
     assert daemon.ended() == 0
+
+
+def status(port: int) -> dict[str, int]:
+    """What holds just now."""
+    return dict(json.loads(get(port, "/api/v1/status")[1])["now"])
 
 
 def lags(web: WebServer, plant: Plant, rounds: int) -> list[float]:
@@ -130,7 +143,7 @@ def test_from_due_to_the_webhook_it_takes_little_time(
     plant = Plant(daemon, *(f"m{i}/a" for i in range(6)))
     plant.run(1)
     found = sorted(lags(web, plant, 12))
-    assert len(found) >= 25
+    assert len(found) >= 15
     print(f"p50 {found[len(found) // 2] * 1000:.0f} ms, worst {found[-1] * 1000:.0f} ms")
     assert found[len(found) // 2] < 1.0, "a loaded machine is slow; by itself it takes a few ms"
     assert daemon.stop() == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -92,11 +93,13 @@ def test_tap_prints_a_line_for_every_step(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_step_is_told_once_and_again_when_it_is_another() -> None:
-    seen = iter([{"ts": None, "outcome": None}, *({"ts": t, "outcome": "full"} for t in ("a", "a", "b", "b", "c"))])
+    told = [{"ts": t, "outcome": "full"} for t in "aabbc"]
+    seen = iter([{"ts": None, "outcome": None}, *told[:4], None, *told[4:]])  # it is away for a while
     clock = ReplayClock(T0)
-    found = [row["ts"] for row in steps(lambda: next(seen, None), clock, SECOND) if row is not None]
+    found = [row and row["ts"] for row in islice(steps(lambda: next(seen), clock, SECOND), 3)]
     assert found == ["a", "b", "c"]
     assert clock.now() == T0 + 6 * SECOND
+    assert list(steps(lambda: None, clock, SECOND)) == [None]
 
 
 def test_a_stream_that_is_not_there_is_told_with_those_like_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.batch import REFUSED, SECOND, StreamTable
-from connectors.codec import JsonCodec
-from connectors.decoded import Decoded
-from connectors.timestamp import BadTime, TimeReader
+from connectors.formats.codec import JsonCodec
+from connectors.formats.decoded import Decoded
+from connectors.formats.timestamp import BadTime, TimeReader
 
 PLANT = {
     "stream": "{machine}/{sensor}",
@@ -343,6 +343,9 @@ def test_decoding_plain_messages_is_fast_enough_for_a_poll() -> None:
     messages = packed(*({"machine": m, "sensor": s, "ts": 1, "value": 1 / 3} for m, s in named))
     decoder = codec(PLANT)
     decoder.decode(messages)
-    began = time.perf_counter()
-    decoder.decode(messages)
-    assert time.perf_counter() - began < 0.1  # measured: 3 ms
+    took = []
+    for _ in range(5):
+        began = time.process_time()
+        decoder.decode(messages)
+        took.append(time.process_time() - began)
+    assert min(took) < 0.1  # measured: 3 ms

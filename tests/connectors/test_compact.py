@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from listening import notification
 
-from connectors.compact import compacted, key_of, merged
+from connectors.keeping.compact import compacted, key_of, merged
 
 Step = tuple[int, bool]
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from connectors.batch import SECOND, Batch, PartitionTable, StreamTable, concat
 from connectors.clock import ReplayClock, WallClock
-from connectors.codec import JsonCodec
 from connectors.file import GENERATION_BITS, FileSource, StdinSource
-from connectors.lines import CsvRows, Lines
+from connectors.formats.codec import JsonCodec
+from connectors.formats.lines import CsvRows, Lines
 from connectors.source import SourceError
 
 T0 = 1_700_000_000

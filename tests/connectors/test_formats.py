@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.batch import REFUSED, StreamTable
-from connectors.codec import Codec, Format
-from connectors.decoded import Decoded
+from connectors.formats.codec import Codec, Format
+from connectors.formats.decoded import Decoded
 
 LONG = {"stream": "{machine}/{sensor}", "group": "{machine}", "labels": {"site": "{site}"}}
 MS = 1_000_000

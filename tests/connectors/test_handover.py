@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from listening import AlertmanagerProcess, WebServer, eventually, free_port, notification
 
-from connectors import handover as handover_module
-from connectors import outbox as outbox_module
-from connectors.alertmanager import AlertmanagerSink
-from connectors.handover import Handover
-from connectors.http_post import HttpOptions, HttpPoster
-from connectors.outbox import MOST_WAITING, Outbox
+from connectors.keeping import handover as handover_module
+from connectors.keeping import outbox as outbox_module
+from connectors.keeping.handover import Handover
+from connectors.keeping.outbox import MOST_WAITING, Outbox
+from connectors.keeping.store import Commit, Store
+from connectors.receivers.alertmanager import AlertmanagerSink
+from connectors.receivers.http_post import HttpOptions, HttpPoster
+from connectors.receivers.webhook import WebhookSink
 from connectors.sink import Sink, SinkError
-from connectors.store import Commit, Store
-from connectors.webhook import WebhookSink
 
 SECOND = 1_000_000_000
 

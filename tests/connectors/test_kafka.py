@@ -12,17 +12,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Broker, free_port
+from conftest import Broker, all_on, free_port, wait_for
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, KafkaAdminClient
 
-from connectors import kafka_dead_letters, kafka_source
 from connectors.batch import SECOND, Batch, PartitionTable, StreamTable, concat
 from connectors.clock import WallClock
-from connectors.codec import JsonCodec
-from connectors.kafka_client import consumer_settings, producer_settings
-from connectors.kafka_sink import KafkaSink
-from connectors.kafka_source import KafkaSource
+from connectors.formats.codec import JsonCodec
+from connectors.kafka import dead_letters as kafka_dead_letters
+from connectors.kafka import source as kafka_source
+from connectors.kafka.client import consumer_settings, producer_settings
+from connectors.kafka.dead_letters import DeadLetters, Letter
+from connectors.kafka.partitions import parsed
+from connectors.kafka.sink import KafkaSink
+from connectors.kafka.source import KafkaSource
 from connectors.sink import SinkError
 from connectors.source import SourceError
 
@@ -48,7 +51,7 @@ class Reader:
     def poll(self, seconds: float = 0.1) -> Batch:
         return self.source.poll(self.clock.now() + round(seconds * SECOND))
 
-    def until(self, enough: Callable[[list[Batch]], object], seconds: float = 15) -> Batch:
+    def until(self, enough: Callable[[list[Batch]], object], seconds: float = 60) -> Batch:
         """Poll until what came is enough; all of it as one batch."""
         batches: list[Batch] = []
         end = time.monotonic() + seconds
@@ -80,7 +83,7 @@ def message(at: int, machine: str = "press1", sensor: str = "temp") -> bytes:
 def write(servers: str, topic: str, records: Sequence[Mapping[str, Any]], **settings: Any) -> None:
     producer = KafkaProducer(bootstrap_servers=servers, linger_ms=5, **settings)
     sent = [producer.send(topic, **record) for record in records]
-    producer.flush(10)
+    producer.flush(60)
     for future in sent:
         future.get(0)
     producer.close()
@@ -90,20 +93,18 @@ def fill(servers: str, topic: str, n: int, partition: int = 0) -> None:
     write(servers, topic, [{"value": message(at), "partition": partition} for at in range(n)])
 
 
-def read_back(servers: str, topic: str, n: int, seconds: float = 10) -> list[Any]:
-    consumer = KafkaConsumer(topic, bootstrap_servers=servers, auto_offset_reset="earliest", group_id=None)
-    records: list[Any] = []
-    end = time.monotonic() + seconds
-    while len(records) < n and time.monotonic() < end:
-        for found in consumer.poll(timeout_ms=200).values():
-            records.extend(found)
-    consumer.close()
-    return records
+def until_written(writer: DeadLetters, letters: Sequence[Letter]) -> None:
+    """Send letters again until all are acknowledged; what has arrived is not written twice."""
+    wait_for(lambda: all(writer.send(letters)))
 
 
 def committed(servers: str, group: str, topic: str) -> int | None:
+    return committed_of(servers, group, f"{topic}/0")
+
+
+def committed_of(servers: str, group: str, partition: str) -> int | None:
     consumer = KafkaConsumer(bootstrap_servers=servers, group_id=group, enable_auto_commit=False)
-    offset: int | None = consumer.committed(TopicPartition(topic, 0), timeout_ms=5000)
+    offset: int | None = consumer.committed(parsed(partition), timeout_ms=60_000)
     consumer.close()
     return offset
 
@@ -155,6 +156,20 @@ def test_seek_overrides_the_committed_offset(kafka: str, topic: Topic) -> None:
         assert third.readings(10).offset.tolist() == list(range(90, 100))
 
 
+def test_where_others_have_read_on_since_a_restart_goes_on_there(kafka: str, topic: Topic) -> None:
+    plant = topic()
+    fill(kafka, plant, 20)
+    with reading(kafka, plant, group="g.moved") as other:  # had the partition last, and read further
+        other.readings(20)
+        other.source.commit({f"{plant}/0": 15})
+        other.until(lambda _: committed(kafka, "g.moved", plant) == 15)
+    for reached, first in ((10, 15), (15, 4), (18, 4)):  # where it had come itself: behind the others, and not
+        with reading(kafka, plant, group="g.moved") as reader:
+            reader.source.seek({f"{plant}/0": 4})
+            reader.source.remember({f"{plant}/0": reached, "elsewhere": 3})
+            assert reader.until(lambda batches: sum(map(len, batches)) > 0).offset[0] == first
+
+
 def test_a_seed_reads_history_first_and_commits_nothing_of_it(kafka: str, topic: Topic) -> None:
     plant, now = topic(2), round(time.time() * 1000)
     at = [now - 7200_000, now - 1800_000, now - 60_000, now - 1000]
@@ -178,6 +193,37 @@ def test_a_seed_reads_history_first_and_commits_nothing_of_it(kafka: str, topic:
         reader.source.seek({f"{plant}/0": 4})
         write(kafka, plant, records[:1])
         assert reader.readings(1).offset.tolist() == [4]
+
+
+def test_a_partition_that_comes_while_heed_reads_is_not_seeded(kafka: str, topic: Topic) -> None:
+    plant, told, stop = topic(2), list[int](), threading.Event()
+    for partition in (0, 1):
+        fill(kafka, plant, 10, partition)
+    more = {"seed": 3600 * SECOND, "client": {"heartbeat.interval.ms": 200}}
+
+    def other() -> None:
+        with reading(kafka, plant, **more) as first:
+            first.readings(20)
+            while not stop.is_set():
+                first.source.commit({f"{plant}/0": 10, f"{plant}/1": 10})
+                first.poll()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    try:
+        for at in (f"{plant}/0", f"{plant}/1"):
+            wait_for(lambda at=at: committed_of(kafka, f"g.{plant}", at) == 10)  # type: ignore[misc]
+        with reading(kafka, plant, **more, learning=told.append) as reader:
+            assert reader.readings(10).offset.tolist() == list(range(10)), "its first partition is seeded"
+            assert len(told) == 1
+            stop.set()
+            reader.until(lambda _: len(reader.source.lag()) == 2)
+            fill(kafka, plant, 1, 0)
+            fill(kafka, plant, 1, 1)
+            assert reader.readings(2).offset.tolist() == [10, 10] and len(told) == 1
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_empty_partitions_are_at_their_end_and_tell_where_they_start(kafka: str, topic: Topic) -> None:
@@ -228,7 +274,7 @@ def test_undecodable_messages_go_to_the_dead_letters_as_they_came(kafka: str, to
         assert {name: n for name, n in batch.counts.items() if "." in name} == {
             f"undecodable.{reason}": 1 for reason in bad
         }
-    letters = read_back(kafka, dead, 4)
+    letters = all_on(kafka, dead)
     assert len(letters) == 4
     letters.sort(key=lambda letter: int(dict(letter.headers)["__streams.errors.offset"]))  # a cut one comes later
     for letter, (reason, value) in zip(letters, bad.items(), strict=True):
@@ -268,14 +314,17 @@ def test_no_position_passes_a_message_whose_dead_letter_could_not_be_written(
         assert rest.value.tolist() == [2 / 8] and reader.named(rest.positions) == {f"{plant}/0": 3}
         assert rest.counts["undecodable"] == 1
         assert reader.source.problem is None
-    assert read_back(kafka, dead, 1)[-1].value == b"broken"
+    assert all_on(kafka, dead)[-1].value == b"broken"
+
+
+class NotText(str):
+    """What a producer writes as bytes that are no text."""
+
+    def encode(self, *_: object) -> bytes:  # type: ignore[override]
+        return b"\xff\xfe"
 
 
 def test_a_record_that_the_client_cannot_unpack_costs_itself_only(kafka: str, topic: Topic) -> None:
-    class NotText(str):
-        def encode(self, *_: object) -> bytes:  # type: ignore[override]
-            return b"\xff\xfe"
-
     plant, dead = topic(), topic(name="dead")
     for at in range(5):  # each in a batch of its own
         headers = [(NotText("name"), b"1")] if at == 2 else []
@@ -284,7 +333,7 @@ def test_a_record_that_the_client_cannot_unpack_costs_itself_only(kafka: str, to
         batch = reader.readings(4)
         assert batch.offset.tolist() == [0, 1, 3, 4]
         assert batch.counts["undecodable.unreadable"] == 1
-    told = dict(read_back(kafka, dead, 1)[0].headers)
+    told = dict(all_on(kafka, dead)[0].headers)
     assert told["__streams.errors.offset"] == b"2" and b"Unicode" in told["__streams.errors.message"]
 
 
@@ -325,7 +374,9 @@ def test_dead_letters_are_tried_again_though_every_poll_takes_its_whole_time(
         allow = KafkaAdminClient(bootstrap_servers=kafka)
         allow.alter_configs([ConfigResource("topic", dead, {"max.message.bytes": "100000"})])
         allow.close()
-        later = [reader.poll(0.3) for _ in range(12)]
+        later: list[Batch] = []
+        while not sum(map(len, later)) and len(later) < 100:
+            later.append(reader.poll(0.3))
         assert concat(later).value.tolist() == [2 / 8] and reader.source.problem is None
 
 
@@ -380,9 +431,7 @@ def test_partitions_move_between_members_and_nothing_is_read_twice(kafka: str, t
                 write(kafka, plant, [{"value": message(10), "partition": partition}])
             more = stays.readings(2)
             assert not set(more.partition.tolist()) & set(given.ended)
-            end = time.monotonic() + 10
-            while sum(map(len, taken)) < 2 and time.monotonic() < end:
-                more = concat([more, stays.poll()])
+            more = concat([more, stays.until(lambda _: sum(map(len, taken)) >= 2)])
         finally:
             stop.set()
             thread.join()
@@ -414,7 +463,7 @@ def test_a_static_member_comes_back_at_once_and_takes_the_place_of_its_double(ka
     began = time.monotonic()
     with reading(kafka, plant, instance="heed-1", client=soon) as second:
         second.readings(3)
-        assert time.monotonic() - began < 5  # the session of the first would have lasted 45 s
+        assert time.monotonic() - began < 30  # the session of the first would have lasted 45 s
         with reading(kafka, plant, instance="heed-1") as double:
             double.readings(3)
             with pytest.raises(SourceError, match="same member"):
@@ -425,7 +474,7 @@ def test_polls_that_never_wait_still_join_and_read(kafka: str, topic: Topic) -> 
     plant = topic(2)
     fill(kafka, plant, 5)
     with reading(kafka, plant) as reader:
-        got, end = 0, time.monotonic() + 10
+        got, end = 0, time.monotonic() + 60
         while got < 5 and time.monotonic() < end:
             got += len(reader.poll(0))
             time.sleep(0.02)
@@ -438,7 +487,7 @@ def test_no_broker_means_empty_polls_in_time_and_a_problem_told() -> None:
         for _ in range(3):
             began = time.monotonic()
             batch = reader.poll(0.1)
-            assert time.monotonic() - began < 0.3
+            assert time.monotonic() - began < 5  # a client that is left to itself tries for 30 s
             assert len(batch) == 0 and not batch.at_end and not batch.positions
         assert reader.source.problem is not None and servers in reader.source.problem
         reader.source.commit({"plant/0": 3})
@@ -453,11 +502,10 @@ def test_a_broker_that_goes_and_comes_back_costs_nothing(own_kafka: Broker) -> N
     with reading(own_kafka.servers, "plant") as reader:
         reader.readings(3)
         own_kafka.stop()
-        reader.until(lambda _: reader.source.problem)
-        assert "no broker" in str(reader.source.problem)
+        reader.until(lambda _: "no broker" in str(reader.source.problem))
         began = time.monotonic()
         assert len(reader.poll(0.2)) == 0
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 10
         own_kafka.start()
         write(own_kafka.servers, "plant", [{"value": message(at)} for at in range(3, 6)])
         batch = reader.readings(3)
@@ -476,7 +524,7 @@ def test_the_sink_delivers_in_order_with_key_and_headers(kafka: str, topic: Topi
     sink.send(messages)
     sink.close()
     sink.close()
-    records = read_back(kafka, alerts, 2)
+    records = all_on(kafka, alerts)
     assert [json.loads(record.value) for record in records] == messages
     assert {record.key for record in records} == {b"f00d"}
     assert dict(records[1].headers) == {
@@ -497,7 +545,7 @@ def test_the_sink_says_so_when_no_broker_takes_its_messages() -> None:
     began = time.monotonic()
     with pytest.raises(SinkError, match="alerts"):
         sink.send([alert("firing", "")])
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8  # ten seconds, unless told otherwise
     sink.close()
 
 
@@ -524,6 +572,8 @@ def test_librdkafkas_names_are_understood_and_others_refused() -> None:
         ({}, "bootstrap.servers: missing"),
         ({"bootstrap.servers": "a:1", "session.timeout.ms": "soon"}, "session.timeout.ms"),
         ({"bootstrap.servers": "a:1", "auto.offset.reset": "yesterday"}, "one of .*earliest"),
+        ({"bootstrap.servers": "a:1", "auto.offset.reset": "error"}, "earliest or latest .*error"),
+        ({"bootstrap.servers": "a:1", "auto.offset.reset": "none"}, "earliest or latest .*none"),
         ({"bootstrap.servers": "a:1", "security.protocol": "TLS"}, "SASL_SSL"),
     ],
 )

@@ -9,15 +9,19 @@ from typing import Any
 
 import pytest
 import test_kafka as tests
-from conftest import Broker
+import test_kafka_stories as stories
+from conftest import Broker, all_on
 
-from connectors import kafka_source
+from connectors.kafka import source as kafka_source
 
 pytestmark = pytest.mark.kafka
 SAME: list[Callable[..., None]] = [
     tests.test_readings_come_in_the_order_of_their_partition_with_positions,
     tests.test_what_was_written_before_heed_was_up_is_backlog_and_the_rest_is_not,
     tests.test_seek_overrides_the_committed_offset,
+    tests.test_where_others_have_read_on_since_a_restart_goes_on_there,
+    tests.test_a_partition_that_comes_while_heed_reads_is_not_seeded,
+    tests.test_a_seed_reads_history_first_and_commits_nothing_of_it,
     tests.test_empty_partitions_are_at_their_end_and_tell_where_they_start,
     tests.test_a_transaction_marker_at_the_end_does_not_hide_the_end,
     tests.test_undecodable_messages_go_to_the_dead_letters_as_they_came,
@@ -32,6 +36,10 @@ SAME: list[Callable[..., None]] = [
     tests.test_a_static_member_comes_back_at_once_and_takes_the_place_of_its_double,
     tests.test_polls_that_never_wait_still_join_and_read,
     tests.test_no_broker_means_empty_polls_in_time_and_a_problem_told,
+    stories.test_a_topic_that_is_deleted_is_told_and_read_again_when_it_is_back,
+    stories.test_a_partition_that_is_added_is_read_from_its_beginning,
+    stories.test_records_that_retention_takes_away_under_the_reader_are_counted,
+    stories.test_a_message_larger_than_a_fetch_comes_all_the_same,
 ]
 
 
@@ -40,6 +48,7 @@ def test_librdkafka_keeps_it_too(
     test: Callable[..., None], kafka: str, topic: tests.Topic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tests, "LIBRARY", "confluent")
+    monkeypatch.setattr("connectors.kafka.confluent._ASK_S", 5.0)  # a slow answer is no silence
     given: dict[str, Any] = {"kafka": kafka, "topic": topic, "monkeypatch": monkeypatch}
     test(**{name: given[name] for name in inspect.signature(test).parameters})
 
@@ -49,11 +58,27 @@ def test_a_broker_that_goes_and_comes_back_costs_nothing(own_kafka: Broker, monk
     tests.test_a_broker_that_goes_and_comes_back_costs_nothing(own_kafka)
 
 
+def test_headers_with_a_name_that_is_no_text_are_taken_for_none_and_the_record_is_read(
+    kafka: str, topic: tests.Topic
+) -> None:
+    """With kafka-python such a record is unreadable; librdkafka unpacks headers when it is asked for them."""
+    plant, dead = topic(), topic(name="dead")
+    headers = [(tests.NotText("name"), b"1")]
+    values = [tests.message(at) if at != 50 else b"broken" for at in range(100)]
+    for part in (headers, [("good", b"1")]):
+        tests.write(kafka, plant, [{"value": value, "headers": part} for value in values])
+    with tests.reading(kafka, plant, dead_letter=dead, library="confluent") as reader:
+        assert reader.readings(198).offset.tolist() == [at for at in range(200) if at not in (50, 150)]
+    letters = [dict(letter.headers) for letter in all_on(kafka, dead)]
+    assert [int(letter["__streams.errors.offset"]) for letter in letters] == [50, 150]
+    assert [letter.get("good") for letter in letters] == [None, b"1"]
+
+
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
     def without(name: str, *rest: Any) -> Any:
-        if name.startswith("connectors.kafka_confluent"):
+        if name.startswith("connectors.kafka.confluent"):
             raise ImportError("No module named 'confluent_kafka'")
         return real(name, *rest)
 

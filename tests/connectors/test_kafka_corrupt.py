@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Broker
+from conftest import Broker, all_on
 from kafka.admin import KafkaAdminClient
-from test_kafka import message, read_back, reading, write
+from test_kafka import message, reading, write
 
-from connectors.kafka_source import Library
+from connectors.kafka.source import Library
 
 pytestmark = pytest.mark.kafka
 EACH, BATCHES, ROTTEN = 5, 4, 1  # records of a batch, batches, the one that is broken
@@ -46,6 +46,6 @@ def test_each_record_of_a_batch_with_a_wrong_checksum_is_a_dead_letter(
         write(servers, "plant", [{"value": message(99)}])
         assert reader.readings(1).offset.tolist() == [BATCHES * EACH]
         assert reader.source.problem is None
-    told = [dict(letter.headers) for letter in read_back(servers, "dead", EACH)]
+    told = [dict(letter.headers) for letter in all_on(servers, "dead")]
     assert [int(headers["__streams.errors.offset"]) for headers in told] == list(rotten)
     assert all(b"crc" in headers["__streams.errors.message"].lower() for headers in told)

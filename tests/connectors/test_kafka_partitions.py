@@ -5,7 +5,7 @@ from __future__ import annotations
 from kafka import TopicPartition
 
 from connectors.batch import SECOND
-from connectors.kafka_partitions import AHEAD, FAST, HOLD, STALLED, UNPLACED, Partition, balance
+from connectors.kafka.partitions import AHEAD, FAST, HOLD, STALLED, UNPLACED, Partition, balance
 
 NOW = 10_000 * SECOND
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.kafka_pieces import Pieces, Record, count, cut
+from connectors.kafka.pieces import Pieces, Record, count, cut
 
 NAMES, KINDS = ("plant/0", "plant/1"), ("large", "small")
 WRITES = st.lists(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
+from conftest import all_on
 from secure_broker import SecureBroker, TokenEndpoint
-from test_kafka import message, read_back, reading, write
+from test_kafka import message, reading, write
 from test_kafka_security import endpoint as endpoint
 from test_kafka_security import matches, own_certificate, refusals, tokens
 from test_kafka_security import secure as secure
@@ -24,7 +23,7 @@ def test_readings_pass_every_door_with_librdkafka(secure: SecureBroker, endpoint
     with reading(client["bootstrap.servers"], plant, client=client, library="confluent") as reader:
         batch = reader.readings(2)
         assert batch.value.tolist() == [0, 2 / 8] and batch.counts["undecodable"] == 1
-    assert read_back(plain, f"g.{plant}.dlq", 1)[0].value == b"broken"
+    assert all_on(plain, f"g.{plant}.dlq")[0].value == b"broken"
 
 
 SAID = {  # librdkafka's words
@@ -41,7 +40,4 @@ def test_who_is_not_let_in_is_told_why_by_librdkafka_too(
 ) -> None:
     client, _ = refusals(secure, endpoint)[what]
     with reading(client["bootstrap.servers"], "plant", client=client, library="confluent") as reader:
-        end = time.monotonic() + 15
-        while time.monotonic() < end and not matches(SAID[what], reader.source.problem):
-            assert len(reader.poll(0.1)) == 0
-        assert matches(SAID[what], reader.source.problem), reader.source.problem
+        assert len(reader.until(lambda _: matches(SAID[what], reader.source.problem))) == 0

@@ -15,40 +15,43 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Broker, free_port, require_java
+from conftest import Broker, all_on, free_port, require_java, wait_for
 from kafka import ConsumerGroupMetadata, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.admin import ConfigResource, KafkaAdminClient
-from test_kafka import committed, read_back, write
+from kafka.errors import KafkaTimeoutError
+from test_kafka import committed, until_written, write
 
-from connectors import kafka_transaction
-from connectors.kafka_compacted import StateTopicError
-from connectors.kafka_dead_letters import DeadLetters, Letter
-from connectors.kafka_pieces import cut
-from connectors.kafka_quirks import joining
-from connectors.kafka_sink import KafkaSink, Message
-from connectors.kafka_state import StateTopic
-from connectors.kafka_transaction import FencedError
+from connectors.kafka import transaction as kafka_transaction
+from connectors.kafka.compacted import StateTopicError
+from connectors.kafka.dead_letters import DeadLetters, Letter
+from connectors.kafka.pieces import cut
+from connectors.kafka.quirks import joining
+from connectors.kafka.sink import KafkaSink, Message
+from connectors.kafka.state import StateTopic
+from connectors.kafka.transaction import FencedError
+from connectors.source import RefusedTopicError, UndecidedError
 
 pytestmark = pytest.mark.kafka
 Topic = Callable[..., str]
 ALERT: Message = {"fingerprint": "f00d", "status": "firing", "starts_at": "2024-05-01T00:00:00Z"}
-LIVELY = {"session_timeout_ms": 3000, "heartbeat_interval_ms": 300, "max_poll_interval_ms": 60_000}
+LIVELY = {"heartbeat_interval_ms": 300, "max_poll_interval_ms": 120_000}
 
 
 class Member:
     """A consumer of one topic in a group, polled until it has its partitions."""
 
-    def __init__(self, servers: str, topic: str, group: str) -> None:
+    def __init__(self, servers: str, topic: str, group: str, session_ms: int) -> None:
         self.consumer = KafkaConsumer(
             topic,
             bootstrap_servers=servers,
             group_id=group,
             enable_auto_commit=False,
             metadata_max_age_ms=500,
+            session_timeout_ms=session_ms,
             **LIVELY,
         )
 
-    def joined(self, partitions: int = 1, seconds: float = 30) -> Any:
+    def joined(self, partitions: int = 1, seconds: float = 60) -> Any:
         """The metadata of the group once this many partitions are ours."""
         end = time.monotonic() + seconds
         while len(self.consumer.assignment()) != partitions:
@@ -61,8 +64,8 @@ class Member:
 
 
 @contextmanager
-def member(servers: str, topic: str, group: str) -> Iterator[Member]:
-    made = Member(servers, topic, group)
+def member(servers: str, topic: str, group: str, session_ms: int) -> Iterator[Member]:
+    made = Member(servers, topic, group, session_ms)
     try:
         yield made
     finally:
@@ -78,13 +81,13 @@ class Place:
         self.zero = f"{source}/0"
         self._made: list[StateTopic] = []
 
-    def state(self, instance: str = "a", **rest: Any) -> StateTopic:
+    def state(self, instance: str = "a", timeout_s: float = 30, **rest: Any) -> StateTopic:
         client = {"bootstrap.servers": self.servers, "group.id": self.group}
-        self._made.append(StateTopic(client, self.topic, self.group, instance, **rest))
+        self._made.append(StateTopic(client, self.topic, self.group, instance, timeout_s, **rest))
         return self._made[-1]
 
-    def member(self) -> Any:
-        return member(self.servers, self.source, self.group)
+    def member(self, session_ms: int = 15_000) -> Any:
+        return member(self.servers, self.source, self.group, session_ms)
 
     def close(self) -> None:
         for state in self._made:
@@ -96,24 +99,6 @@ def place(kafka: str, topic: Topic) -> Iterator[Place]:
     made = Place(kafka, topic(4))
     yield made
     made.close()
-
-
-def alerts_in(servers: str, topic: str) -> list[Any]:
-    """What a reader of committed records sees."""
-    at = TopicPartition(topic, 0)
-    plain = KafkaConsumer(bootstrap_servers=servers)
-    end = plain.end_offsets([at])[at]
-    plain.close()
-    consumer = KafkaConsumer(bootstrap_servers=servers, isolation_level="read_committed", auto_offset_reset="earliest")
-    consumer.assign([at])
-    found: list[Any] = []
-    until = time.monotonic() + 30
-    while consumer.position(at) < end:
-        assert time.monotonic() < until, "a transaction is still open"
-        for records in consumer.poll(timeout_ms=100).values():
-            found.extend(records)
-    consumer.close()
-    return found
 
 
 def test_what_was_written_is_read_back_by_another_process_with_its_position(place: Place) -> None:
@@ -136,7 +121,7 @@ def test_the_newest_of_each_kind_wins_and_a_shorter_one_takes_the_rest_of_a_long
     other = place.state("b")
     assert other.read([place.zero]) == {place.zero: {"large": bytes([4]) * 10, "small": b"alone"}}
     assert other.read([f"{place.source}/1"]) == {} and other.problem is None
-    last = {record.key: record.value for record in read_back(place.servers, place.topic, 99, 2)}
+    last = {record.key: record.value for record in all_on(place.servers, place.topic)}
     assert last.pop(f"{place.zero}|large|0".encode()) and last.pop(f"{place.zero}|small|0".encode())
     assert list(last.values()) == [None, None, None]  # so compaction leaves nothing of the longer ones
 
@@ -175,11 +160,20 @@ def test_alerts_go_with_the_state_as_the_sink_would_write_them(place: Place, top
     with place.member() as joined:
         messages = [(alerts, ALERT), (small, lengthy)]
         place.state().write({(place.zero, "small"): b"s"}, {place.zero: 3}, joined.joined(4), messages)
-    first, second = alerts_in(place.servers, alerts)
+    first, second = all_on(place.servers, alerts, "read_committed")
     assert (first.key, first.value, first.headers) == (second.key, second.value, second.headers)
-    (cut,) = alerts_in(place.servers, small)
+    (cut,) = all_on(place.servers, small, "read_committed")
     assert json.loads(cut.value) == ALERT and "heed.truncated" in dict(cut.headers)
     assert place.state("b").read([place.zero]) == {place.zero: {"small": b"s"}}
+
+
+def test_an_alert_topic_that_takes_less_than_a_batch_gets_each_alert_once(place: Place, topic: Topic) -> None:
+    alerts = topic(1, "alerts", **{"max.message.bytes": "3000"})
+    many: list[tuple[str, Message]] = [(alerts, {**ALERT, "text": f"{n:0600d}"}) for n in range(300)]
+    with place.member() as joined:
+        place.state().write({(place.zero, "small"): b"s"}, {place.zero: 3}, joined.joined(4), many)
+    told = [json.loads(record.value) for record in all_on(place.servers, alerts, "read_committed")]
+    assert told == [dict(said) for _, said in many]
 
 
 @contextmanager
@@ -212,7 +206,7 @@ def test_reading_waits_for_an_open_transaction_and_sees_it_only_where_it_commits
             place.state("c").read([place.zero], timeout_s=1.5)
         assert not found
         (producer.commit_transaction if commits else producer.abort_transaction)()
-        thread.join(30)
+        thread.join(60)
     assert found == [{place.zero: {"small": b"new" if commits else b"old"}}]
     assert committed(place.servers, place.group, place.source) == (2 if commits else 1)
 
@@ -225,18 +219,42 @@ def test_a_process_that_starts_again_does_not_wait_for_what_it_left_open(place: 
         assert committed(place.servers, place.group, place.source) == 1
 
 
+@pytest.mark.parametrize("taken", [True, False])
+def test_what_stands_in_the_topic_tells_how_a_transaction_without_an_answer_ended(
+    place: Place, topic: Topic, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    alerts, state, commit = topic(1, "alerts"), place.state(), KafkaProducer.commit_transaction
+
+    def unanswered(producer: KafkaProducer) -> None:
+        if taken:
+            commit(producer)
+        raise KafkaTimeoutError("no answer")
+
+    with place.member() as joined:
+        whose = joined.joined(4)
+        state.write({(place.zero, "small"): b"old"}, {place.zero: 1}, whose)
+        with monkeypatch.context() as patch:
+            patch.setattr(KafkaProducer, "commit_transaction", unanswered)
+            with pytest.raises(UndecidedError, match="did not come through"):
+                state.write({(place.zero, "small"): b"new"}, {place.zero: 2}, whose, [(alerts, ALERT)])
+        assert state.read([place.zero]) == {place.zero: {"small": b"new" if taken else b"old"}}
+        assert len(all_on(place.servers, alerts, "read_committed")) == taken
+        state.write({(place.zero, "small"): b"newer"}, {place.zero: 3}, whose)
+    assert state.read([place.zero]) == {place.zero: {"small": b"newer"}}
+
+
 def test_a_process_that_sleeps_in_its_transaction_is_given_up_and_fenced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require_java()
     (tmp_path / "more").write_text("transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n")
     broker = Broker(tmp_path / "kafka", HEED_KAFKA_PROPERTIES=str(tmp_path / "more"))
-    monkeypatch.setattr(kafka_transaction, "SPARE_MS", -18_000)  # so that the broker waits 2 s
+    monkeypatch.setattr(kafka_transaction, "SPARE_MS", -35_000)  # so that the broker waits 5 s
     try:
         broker.start()
         write(broker.servers, "plant", [{"value": b"{}"}])
         place = Place(broker.servers, "plant")
-        sleeper, heir, found = place.state("sleeper", timeout_s=20), place.state("heir", timeout_s=20), list[Any]()
+        sleeper, heir, found = place.state("sleeper", timeout_s=40), place.state("heir", timeout_s=40), list[Any]()
         send = sleeper._transactions._send
 
         def asleep(*what: Any) -> None:
@@ -264,7 +282,7 @@ def test_an_old_generation_is_fenced_and_a_fresh_one_is_not(place: Place, topic:
         old = first.joined(4)
         state.write({(place.zero, "small"): b"first"}, {place.zero: 1}, old)
         with place.member() as second:
-            end = time.monotonic() + 30
+            end = time.monotonic() + 60
             while len(first.consumer.assignment()) != 2 or len(second.consumer.assignment()) != 2:
                 assert time.monotonic() < end
                 first.poll()
@@ -276,7 +294,7 @@ def test_an_old_generation_is_fenced_and_a_fresh_one_is_not(place: Place, topic:
             state.write({(place.zero, "small"): b"again"}, {place.zero: 3}, first.consumer.group_metadata())
     assert state.problem is None
     assert place.state("c").read([place.zero]) == {place.zero: {"small": b"again"}}
-    assert alerts_in(place.servers, alerts) == []
+    assert all_on(place.servers, alerts, "read_committed") == []
 
 
 def test_who_claims_to_be_no_member_at_all_is_fenced(place: Place) -> None:
@@ -305,12 +323,12 @@ def test_two_processes_of_one_name_the_later_takes_over_and_the_other_is_told(pl
 ZOMBIE = """
 import sys
 from test_kafka_state import ALERT, Place
-from connectors.kafka_transaction import FencedError
+from connectors.kafka.transaction import FencedError
 
 servers, source, alerts = sys.argv[1:]
 place = Place(servers, source)
 state = place.state("zombie")
-with place.member() as joined:
+with place.member(session_ms=6000) as joined:
     stale = joined.joined(4)
     state.write({(place.zero, "small"): b"alive"}, {place.zero: 1}, stale)
     print("written", flush=True)
@@ -351,7 +369,7 @@ def test_a_process_that_was_paused_beyond_its_session_writes_nothing_until_it_is
                 tell.flush()
                 assert said.readline() == "fenced\n"
                 assert heir.read([place.zero]) == {place.zero: {"small": b"heir"}}
-                assert alerts_in(place.servers, alerts) == []
+                assert all_on(place.servers, alerts, "read_committed") == []
                 assert committed(place.servers, place.group, place.source) == 2
             tell.write("\n")
             tell.flush()
@@ -359,7 +377,35 @@ def test_a_process_that_was_paused_beyond_its_session_writes_nothing_until_it_is
         finally:
             zombie.kill()
     assert heir.read([place.zero]) == {place.zero: {"small": b"back"}}
-    assert len(alerts_in(place.servers, alerts)) == 1
+    assert len(all_on(place.servers, alerts, "read_committed")) == 1
+
+
+def test_an_alert_topic_that_is_gone_is_named_and_the_state_is_written_without_it(tmp_path: Path) -> None:
+    require_java()
+    (tmp_path / "more").write_text("auto.create.topics.enable=false\n")
+    broker = Broker(tmp_path / "kafka", HEED_KAFKA_PROPERTIES=str(tmp_path / "more"))
+    try:
+        broker.start()
+        admin, one = KafkaAdminClient(bootstrap_servers=broker.servers), {"num_partitions": 1, "replication_factor": 1}
+        admin.create_topics(dict.fromkeys(["plant", "alerts", "others"], one), wait_for_metadata=True)
+        place = Place(broker.servers, "plant")
+        state, both = place.state(timeout_s=8), [("others", ALERT), ("alerts", ALERT)]
+        with place.member() as joined:
+            whose = joined.joined()
+            place.state("b").write({(place.zero, "small"): b"made"}, {place.zero: 0}, whose)
+            state.write({(place.zero, "small"): b"first"}, {place.zero: 1}, whose, both)
+            admin.delete_topics(["alerts"])
+            for _ in range(2):  # the client has seen it there, and has not
+                with pytest.raises(RefusedTopicError, match="alerts takes no messages: it is not there") as refused:
+                    state.write({(place.zero, "small"): b"never"}, {place.zero: 2}, whose, both)
+                assert refused.value.topic == "alerts"
+            state.write({(place.zero, "small"): b"second"}, {place.zero: 2}, whose, both[:1])
+        assert state.read([place.zero]) == {place.zero: {"small": b"second"}}
+        assert len(all_on(broker.servers, "others", "read_committed")) == 2
+        admin.close()
+        place.close()
+    finally:
+        broker.stop()
 
 
 def test_a_broker_that_goes_and_comes_back_costs_one_try_and_leaves_no_thread_behind(own_kafka: Broker) -> None:
@@ -368,10 +414,10 @@ def test_a_broker_that_goes_and_comes_back_costs_one_try_and_leaves_no_thread_be
     place = Place(own_kafka.servers, "plant")
     state, letters = place.state(timeout_s=4), DeadLetters("g.plant.dlq", {"bootstrap.servers": own_kafka.servers})
     letter = Letter("plant", 0, 0, None, b"{}", (), -1, "json", "no JSON")
-    assert letters.send([letter]) == [True]
+    until_written(letters, [letter])
     with place.member() as joined:
         whose = joined.joined()
-        state.write({(place.zero, "small"): b"before"}, {place.zero: 1}, whose)
+        wait_for(lambda: _written(joined, state, {(place.zero, "small"): b"before"}, {place.zero: 1}))
         own_kafka.stop()
         began = time.monotonic()
         with pytest.raises(StateTopicError, match=r"g.plant.state"):
@@ -379,21 +425,18 @@ def test_a_broker_that_goes_and_comes_back_costs_one_try_and_leaves_no_thread_be
         assert time.monotonic() - began < 15 and state.problem is not None
         assert letters.send([letter]) == [False]
         own_kafka.start()
-        end = time.monotonic() + 60
-        while not _written(state, {(place.zero, "small"): b"after"}, {place.zero: 3}, joined.consumer.group_metadata()):
-            assert time.monotonic() < end, state.problem
-            joined.poll()
+        wait_for(lambda: _written(joined, state, {(place.zero, "small"): b"after"}, {place.zero: 3}))
     assert place.state("b").read([place.zero]) == {place.zero: {"small": b"after"}}
     place.close()
-    while any("producer" in thread.name for thread in threading.enumerate()):
-        assert time.monotonic() < end, "a producer has left its thread behind"
-        time.sleep(0.1)
+    letters.close()
+    wait_for(lambda: not any("producer" in thread.name for thread in threading.enumerate()))
 
 
-def _written(state: StateTopic, *what: Any) -> bool:
+def _written(joined: Member, state: StateTopic, *what: Any) -> bool:
+    joined.poll()
     try:
-        state.write(*what)
-    except (StateTopicError, FencedError):
+        state.write(*what, joined.consumer.group_metadata())
+    except (StateTopicError, FencedError, UndecidedError):
         return False
     return state.problem is None
 

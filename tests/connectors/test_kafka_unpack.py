@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import kafka
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -21,8 +22,9 @@ from kafka.record.default_records import DefaultRecordBatch
 from kafka.record.memory_records import MemoryRecords
 from kafka.record.util import calc_crc32c, encode_varint
 
-from connectors.kafka_columns import of_poll
-from connectors.kafka_whole import TESTED, Unpacking, WholeRecords, hand_out_whole
+from connectors.kafka import unpack as kafka_unpack
+from connectors.kafka.columns import of_poll
+from connectors.kafka.whole import TESTED, Unpacking, WholeRecords, hand_out_whole
 
 AT = TopicPartition("plant", 3)
 CONTROL, TRANSACTIONAL, APPEND_TIME = 0x20, 0x10, 0x08
@@ -169,6 +171,45 @@ def test_any_batches_give_the_same_records(batches: list[Written], start: int, s
     assert singly == 0
 
 
+tails = st.sampled_from([b"", b"\0", b"\2\0", b"\x80\1\0", b"\6\0\0\0", b"\xff", b"x" * 200])
+
+
+@settings(deadline=None)
+@given(st.lists(record_lists, min_size=1, max_size=4), st.lists(tails, max_size=3))
+def test_where_records_begin_is_guessed_right_or_not_at_all(batches: list[list[Record]], tails: list[bytes]) -> None:
+    bodies = [body(records)[0] for records in batches] + tails  # the tails are no records
+    counts = [len(records) for records in batches] + [1] * len(tails)
+    blob, stops = b"".join(bodies) + bytes(16), np.cumsum([len(each) for each in bodies])
+    guessed = kafka_unpack._guessed(np.frombuffer(blob, np.uint8), stops, counts) if sum(counts) else None
+    try:
+        walked = kafka_unpack._walk(blob, stops.tolist(), counts).tolist()
+    except (kafka_unpack.Surprise, IndexError):
+        walked = None
+    assert guessed is None or guessed.tolist() == walked
+
+
+def inside(record: bytes) -> bytes:
+    return varint(len(record)) + record
+
+
+def test_a_record_within_the_first_one_is_not_taken_for_it() -> None:
+    forged, decoy = (b"\0" + varint(0) + varint(0) + sized(None) + sized(text) + b"\0" for text in (b"forged", b"xx"))
+    within = b"\0" + inside(decoy) + inside(forged)[:-1]  # where the first real record ends, the forged one does
+    first = (0, 1, None, b"x" * 8_200 + within, [])  # too long to be guessed
+    _, singly = same(fetched([Written([first, *[(0, 1, None, b"v", [])] * 40])]), sizes=[100])
+    assert singly == 0
+    odd = inside(b"\1" + varint(0) + varint(0) + sized(None) + sized(b"real" + within) + b"\0")  # nor such attributes
+    data, stops = odd + inside(decoy), np.array([len(odd) + len(inside(decoy))])
+    assert kafka_unpack._guessed(np.frombuffer(data + bytes(16), np.uint8), stops, [2]) is None
+
+
+def test_where_plain_records_begin_is_found_without_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = Written([(at % 3, 1, None, b"v" * (at % 90), []) for at in range(500)])
+    monkeypatch.setattr(kafka_unpack, "_walk", lambda *args: pytest.fail("it went the long way"))
+    records, singly = same(fetched([batch, batch]), sizes=[5_000])
+    assert len(records[0]) == 1_000 and singly == 0
+
+
 def test_keys_that_are_not_there_take_no_room() -> None:
     batch = Written([(1, 1, None, b"v" * 1000, []) for _ in range(2000)])
     data = WholeRecords(Unpacking(), 100, AT, MemoryRecords(fetched([batch]))).take()
@@ -283,7 +324,7 @@ def test_a_version_that_was_not_tried_is_left_alone_and_says_so(consumer: Any, m
 
 
 def test_an_inside_that_has_changed_is_left_alone(consumer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.kafka_whole._KNOWN", {"a thing": (logging.getLogger, "self other")})
+    monkeypatch.setattr("connectors.kafka.whole._KNOWN", {"a thing": (logging.getLogger, "self other")})
     assert "a thing" in str(hand_out_whole(consumer).why_not)
     del consumer._fetcher
     assert hand_out_whole(consumer).why_not is not None

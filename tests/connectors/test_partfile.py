@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_recording import T0, a_batch, replayed, same, tables
 
-from connectors import recording
-from connectors.recording import RecordingWriter, heading
+from connectors.recordings import recording
+from connectors.recordings.recording import RecordingWriter, heading
 from connectors.source import SourceError
 
 TURNS, A_BLOCK = 24, 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,19 +15,19 @@ import pytest
 import trustme
 from listening import Answer, MailServer, WebServer, eventually, free_port, notification
 
-from connectors import http_post
-from connectors import outbox as outbox_module
-from connectors.alertmanager import AlertmanagerSink
-from connectors.apprise_sink import AppriseSink
-from connectors.command import CommandSink
-from connectors.http_post import HttpOptions, HttpPoster, basic, retry_after
-from connectors.mail import MailOptions, MailSink
-from connectors.notification import text, title
-from connectors.outbox import Outbox
-from connectors.shelf import Letter
+from connectors.keeping import outbox as outbox_module
+from connectors.keeping.outbox import Outbox
+from connectors.keeping.shelf import Letter
+from connectors.receivers import http_post
+from connectors.receivers.alertmanager import AlertmanagerSink
+from connectors.receivers.apprise_sink import AppriseSink
+from connectors.receivers.command import CommandSink
+from connectors.receivers.http_post import HttpOptions, HttpPoster, basic, retry_after
+from connectors.receivers.mail import MailOptions, MailSink
+from connectors.receivers.notification import text, title
+from connectors.receivers.tls import Tls
+from connectors.receivers.webhook import WebhookSink
 from connectors.sink import SinkError
-from connectors.tls import Tls
-from connectors.webhook import WebhookSink
 
 NOW = 1_772_366_400_000_000_000  # 2026-03-01T12:00:00Z
 
@@ -126,10 +127,10 @@ def test_nobody_there_and_nobody_answering_are_told_apart(web: WebServer) -> Non
     error = refused(lambda: webhook(f"http://127.0.0.1:{free_port()}").send([notification()]))
     assert (error.reason, error.tries) == ("unreachable", None)
     assert "refused" in str(error)
-    web.script = [Answer(wait_s=3)]
+    web.script = [Answer(wait_s=20)]
     began = time.monotonic()
     assert refused(lambda: webhook(web.url, timeout_s=0.2).send([notification()])).reason == "timeout"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8
 
 
 def test_a_name_that_nothing_has_is_unreachable() -> None:
@@ -348,7 +349,7 @@ def test_on_its_own_port_tls_is_spoken_from_the_start(
     authority: tuple[trustme.CA, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = MailServer(at_once=server_tls(authority[0]))
-    monkeypatch.setattr("connectors.mail.SMTPS_PORT", server.port)
+    monkeypatch.setattr("connectors.receivers.mail.SMTPS_PORT", server.port)
     try:
         mail(server, require_tls=True, tls=Tls(authority[1])).send([notification()])
         assert refused(lambda: mail(server).send([notification()])).reason == "unreachable"
@@ -429,7 +430,8 @@ def test_a_program_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path)
     )
     error = refused(lambda: CommandSink(program(tmp_path, hang), timeout_s=1.0).send([notification()]))
     assert error.reason == "timeout"
-    assert mark not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    listed = ["ps", "-eo", "args"]
+    assert eventually(lambda: mark not in subprocess.run(listed, capture_output=True, text=True, check=True).stdout)
 
 
 def test_a_program_that_is_not_there_is_said_so() -> None:
@@ -491,9 +493,9 @@ def test_a_receiver_that_stumbles_is_told_everything_once_and_not_sooner_than_it
     web: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox_module, "FIRST_PAUSE_S", 0.01)
-    web.script = [Answer(500), Answer(429, {"Retry-After": "1"}), Answer(503), Answer(wait_s=1.0)]
+    web.script = [Answer(500), Answer(429, {"Retry-After": "1"}), Answer(503), Answer(wait_s=6.0)]
     web.unwanted = lambda found: found["groupLabels"]["group"] == "incident1"
-    box = Outbox({"hook": webhook(web.url, timeout_s=0.5)})
+    box = Outbox({"hook": webhook(web.url, timeout_s=3)})
     began = time.monotonic()
     box.put([Letter(n, "hook", notification(n)) for n in range(4)])
     assert eventually(lambda: box.counts()["hook"].waiting == 0)
@@ -512,13 +514,13 @@ def test_a_receiver_that_stumbles_is_told_everything_once_and_not_sooner_than_it
 
 
 def test_a_slow_receiver_delays_no_other(web: WebServer) -> None:
-    other = WebServer()
-    web.script = [Answer(wait_s=2.0)]
-    box = Outbox({"slow": webhook(web.url), "quick": webhook(other.url)})
-    began = time.monotonic()
+    other, gate = WebServer(), threading.Event()
+    web.unwanted = lambda found: not gate.wait(60)
+    box = Outbox({"slow": webhook(web.url, timeout_s=60), "quick": webhook(other.url)})
     box.put([Letter(n, name, notification(n)) for n in range(20) for name in ("slow", "quick")])
     assert eventually(lambda: len(other.posts) == 20)
-    assert time.monotonic() - began < 1.5
+    assert len(web.posts) <= 1
+    gate.set()
     assert box.close()
     assert len(web.posts) == 20
     other.close()

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors import recording
 from connectors.batch import REFUSED, SECOND, Batch, PartitionTable, StreamTable, empty
 from connectors.clock import ReplayClock
-from connectors.recording import RecordingSource, RecordingWriter, heading
+from connectors.recordings import recording
+from connectors.recordings.recording import RecordingSource, RecordingWriter, heading
+from connectors.recordings.table import read
 from connectors.sink import SinkError
 from connectors.source import SourceError
-from connectors.table import read
 
 T0 = 1_700_000_000 * SECOND
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from connectors.batch import SECOND, Batch, PartitionTable, StreamTable
 from connectors.clock import ReplayClock
-from connectors.replay import NEVER, ReplaySource
-from connectors.table import Labelled, Raster, Table
+from connectors.recordings.replay import NEVER, ReplaySource
+from connectors.recordings.table import Labelled, Raster, Table
 
 T0 = 1_700_000_000 * SECOND
 

@@ -11,7 +11,7 @@ import pytest
 from connectors.batch import SECOND, StreamTable
 from connectors.console import ConsoleSink, line
 from connectors.jsonl import JsonlSink
-from connectors.scores import DecisionsWriter, ScoresWriter
+from connectors.recordings.scores import DecisionsWriter, ScoresWriter
 from connectors.sink import SinkError
 
 T0 = 1_700_000_000 * SECOND

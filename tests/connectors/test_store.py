@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.store import Commit, Store, StoreError, read_arrays, write_arrays
+from connectors.keeping.store import Commit, Store, StoreError, read_arrays, write_arrays
 
 # Each commit n says n in every table; what is found must say one n everywhere.
 WRITES = """
 import sys
 from pathlib import Path
 import numpy as np
-from connectors.store import Commit, Store
+from connectors.keeping.store import Commit, Store
 store = Store(Path(sys.argv[1]))
 n = store.part("n") or 0
 while True:
@@ -38,7 +38,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from connectors.store import Commit, Store, StoreError
+from connectors.keeping.store import Commit, Store, StoreError
 store = Store(Path(sys.argv[1]))
 store.commit(Commit({"t/0": 1}, parts={"n": 1}))
 store.checkpoint({"c": np.ones(10)}, {"n": 1})
@@ -179,7 +179,7 @@ def test_a_full_disk_is_a_clear_error_and_nothing_is_half_written(tmp_path: Path
 
 
 def test_a_second_process_is_refused_until_the_first_is_gone(store: Store, tmp_path: Path) -> None:
-    script = "import sys; from pathlib import Path; from connectors.store import Store; Store(Path(sys.argv[1]))"
+    script = "import sys; import pathlib, connectors.keeping.store as kept; kept.Store(pathlib.Path(sys.argv[1]))"
     arguments = [sys.executable, "-c", script, str(tmp_path / "state")]
     run = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
     assert run.returncode != 0

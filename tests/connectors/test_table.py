@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.batch import SECOND
+from connectors.recordings.table import Labelled, Raster, first_arrival, read
 from connectors.source import SourceError
-from connectors.table import Labelled, Raster, first_arrival, read
 
 T0 = 1_700_000_000 * SECOND
 
@@ -244,7 +244,7 @@ def test_each_stream_of_a_long_file_has_its_own_raster(tmp_path: Path) -> None:
         ("a.csv", b"ts,v\n1700000000,\n", "no readings"),
         ("a.csv", b"ts,stream,value\n1700000000,a,hot\n", "'value' is not numeric"),
         ("a.csv", b"\x00\x01\x02\x03\x04", "neither text nor Parquet"),
-        ("a.csv.gz", gzip.compress(b"ts,v\n" + b"1700000000,1\n" * 5000)[:60], "can't be read"),
+        ("a.csv.gz", gzip.compress(b"ts,v\n" + b"1700000000,1\n" * 5000, mtime=0)[:60], "can't be read"),
         ("a.parquet", b"PAR1 and no more", "can't be read"),
         ("a.jsonl", b"[1, 2", "can't be read"),
         ("a.jsonl", b'{"a": 1}\n', "no time column"),

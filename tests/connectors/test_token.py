@@ -9,7 +9,7 @@ from secure_broker import PASSWORD, USER, TokenEndpoint
 
 from connectors.batch import SECOND
 from connectors.clock import ReplayClock
-from connectors.token import ClientCredentials, TokenError
+from connectors.kafka.oauth import ClientCredentials, TokenError
 
 
 @pytest.fixture

@@ -56,14 +56,14 @@ def test_after_a_wait_it_shows_that_time_or_later(clock: Clock) -> None:
 def test_a_wait_for_what_has_passed_returns_at_once(clock: Clock) -> None:
     watch = Stopwatch()
     clock.wait(clock.now() - 10**15)
-    assert watch.seconds() < 0.5
+    assert watch.seconds() < 10
 
 
 def test_what_a_charge_costs_is_what_the_clock_moved_by(clock: Clock) -> None:
     before = clock.now()
     cost = clock.charge(5.0)
     assert cost >= 0
-    assert abs(clock.now() - before - cost * 1e9) < 10**9  # real time passes beside it
+    assert abs(clock.now() - before - cost * 1e9) < 4 * 10**9  # real time passes beside it
 
 
 def test_a_wall_clock_has_paid_already_and_a_replay_clock_moves() -> None:
@@ -76,7 +76,7 @@ def test_a_wall_clock_has_paid_already_and_a_replay_clock_moves() -> None:
 def test_a_wall_clock_shows_the_machine_s_time_even_when_that_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = WallClock()
     now = clock.now()
-    assert abs(now - time.time_ns()) < 10**9
+    assert abs(now - time.time_ns()) < 5 * 10**9
     monkeypatch.setattr(time, "time_ns", lambda: now - 10**12)
     assert clock.now() == now
 
@@ -84,12 +84,12 @@ def test_a_wall_clock_shows_the_machine_s_time_even_when_that_is_set_back(monkey
 def test_a_replay_clock_stands_still_sleeps_as_fast_as_told_and_jumps_without_sleeping() -> None:
     clock, watch = ReplayClock(10**18, speed=10.0), Stopwatch()
     assert clock.now() == clock.now() == 10**18
-    clock.wait(10**18 + 500 * MS)
-    assert 0.045 <= watch.seconds() < 0.4
+    clock.wait(10**18 + 20_000 * MS)
+    assert 1.9 <= watch.seconds() < 10
     clock.jump(2 * 10**18)
     clock.jump(10**18)
     assert clock.now() == 2 * 10**18
-    assert watch.seconds() < 1
+    assert watch.seconds() < 10
 
 
 def test_burning_uses_the_processor_and_the_stopwatch_sees_both() -> None:

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -13,15 +12,16 @@ from types import ModuleType
 import pytest
 import test_sink_contract as sinks
 import test_source_contract as sources
-from conftest import Broker, free_port
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from conftest import Broker, all_on, free_port, wait_for
+from kafka import KafkaProducer
 
 from connectors.batch import SECOND, PartitionTable, StreamTable, concat
 from connectors.clock import WallClock
-from connectors.codec import JsonCodec
 from connectors.file import FileSource
-from connectors.kafka_sink import KafkaSink
-from connectors.kafka_source import KafkaSource, Library
+from connectors.formats.codec import JsonCodec
+from connectors.kafka import source as kafka_source
+from connectors.kafka.sink import KafkaSink
+from connectors.kafka.source import KafkaSource, Library
 from connectors.source import Merged
 
 pytestmark = pytest.mark.kafka
@@ -54,7 +54,7 @@ def fill(servers: str, topic: str, lines: list[bytes]) -> None:
     producer = KafkaProducer(bootstrap_servers=servers, linger_ms=5)
     for line in lines:
         producer.send(topic, line)
-    producer.flush(10)
+    producer.flush(60)
     producer.close()
 
 
@@ -102,7 +102,7 @@ def test_where_nothing_comes_a_poll_takes_its_time_and_says_that_it_is_at_the_en
         assert len(batch) == 0
     until = case.clock.now() + 60_000_000
     batch = case.source.poll(until)
-    assert 0 <= case.clock.now() - until < SECOND
+    assert 0 <= case.clock.now() - until < 5 * SECOND
     assert (len(batch), batch.at_end, batch.ended, case.source.done) == (0, (0,), (), False)
     case.source.close()
 
@@ -121,7 +121,7 @@ def test_a_topic_and_a_file_read_as_one_lose_nothing_even_what_only_counts(
     source = Merged([topic_source, FileSource(path, codec.decode, partitions, clock)], clock)
     case = sources.Case(source, streams, partitions, clock, sources.content(), ends=False)
     batches = list(case.polls())
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while sum(batch.counts.get("records", 0) for batch in batches) < len(lines) + 3 and time.monotonic() < end:
         batches.append(source.poll(clock.now() + SECOND // 10))
     found = concat(batches)
@@ -132,9 +132,11 @@ def test_a_topic_and_a_file_read_as_one_lose_nothing_even_what_only_counts(
     source.close()
 
 
-def test_a_quiet_topic_is_never_taken_for_silent_brokers(kafka: str, topic: Topic) -> None:
+def test_a_quiet_topic_is_never_taken_for_silent_brokers(
+    kafka: str, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_source, "ASK_MS", 3_000.0)  # a slow answer is no silence
     quiet = topic()
-    stop = threading.Event()
 
     def told(more: Mapping[str, object]) -> set[str | None]:
         clock = WallClock()
@@ -142,8 +144,7 @@ def test_a_quiet_topic_is_never_taken_for_silent_brokers(kafka: str, topic: Topi
         source = KafkaSource(client(kafka, **more), codec, PartitionTable(), clock, topics=[quiet])
         problems: set[str | None] = set()
         try:
-            while not source.poll(clock.now() + SECOND // 4).at_end:
-                assert not stop.is_set()
+            wait_for(lambda: source.poll(clock.now() + SECOND // 4).at_end)
             end = time.monotonic() + 8
             while time.monotonic() < end:
                 batch = source.poll(clock.now() + SECOND // 4)
@@ -154,9 +155,7 @@ def test_a_quiet_topic_is_never_taken_for_silent_brokers(kafka: str, topic: Topi
 
     with ThreadPoolExecutor(2) as both:
         found = [both.submit(told, more) for more in ({}, {"fetch.wait.max.ms": 500})]
-        threading.Timer(20, stop.set).start()
-        assert [each.result(30) for each in found] == [{None}, {None}]
-        stop.set()
+        assert [each.result(120) for each in found] == [{None}, {None}]
 
 
 @LIBRARIES
@@ -166,26 +165,16 @@ def test_while_brokers_are_silent_no_partition_counts_as_read_to_its_end(library
     case = source_on(own_kafka.servers, "plant", library)
     assert sum(map(len, case.polls())) == len(case.readings)
     own_kafka.stop()
-    end = time.monotonic() + 15
-    while case.source.poll(case.clock.now() + SECOND // 10).at_end:  # what can't be known closes no windows
-        assert time.monotonic() < end
+    wait_for(lambda: not case.source.poll(case.clock.now() + SECOND // 10).at_end)  # the unknown closes no windows
     assert "no broker" in str(getattr(case.source, "problem"))  # noqa: B009 - not in the contract
     own_kafka.start()
-    while not case.source.poll(case.clock.now() + SECOND // 10).at_end:
-        assert time.monotonic() < end + 30
+    wait_for(lambda: case.source.poll(case.clock.now() + SECOND // 10).at_end)
     case.source.close()
 
 
 def everything(servers: str, topic: str) -> list[str]:
     """All messages in a topic, in order, a line of text each."""
-    consumer, at = KafkaConsumer(bootstrap_servers=servers, group_id=None), TopicPartition(topic, 0)
-    consumer.assign([at])
-    consumer.seek_to_beginning(at)
-    end, found = consumer.end_offsets([at])[at], []
-    while consumer.position(at) < end:
-        found += [json.dumps(json.loads(record.value)) for record in consumer.poll(200).get(at, [])]
-    consumer.close()
-    return found
+    return [json.dumps(json.loads(record.value)) for record in all_on(servers, topic)]
 
 
 @pytest.fixture

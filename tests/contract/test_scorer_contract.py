@@ -29,8 +29,8 @@ EXACT = {"rtol": 0, "atol": 1e-5}
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Scorer]:
     """Scorers by kind; the shaken ones have weights that make every part of the network count."""
     folder: Path = tmp_path_factory.mktemp("shaken")
-    nets = AttentionModel(), LiteModel(), WeightModel()
     torch.manual_seed(5)
+    nets = AttentionModel(), LiteModel(), WeightModel()
     with torch.no_grad():
         for parameter in (p for net in nets for p in net.parameters()):
             parameter.add_(torch.randn_like(parameter) * 0.2)

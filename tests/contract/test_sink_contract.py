@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from listening import MailServer, WebServer, free_port
 
-from connectors.alertmanager import AlertmanagerSink
-from connectors.apprise_sink import AppriseSink
-from connectors.command import CommandSink
 from connectors.console import ConsoleSink
-from connectors.http_post import HttpOptions, HttpPoster
 from connectors.jsonl import JsonlSink
-from connectors.mail import MailOptions, MailSink
+from connectors.receivers.alertmanager import AlertmanagerSink
+from connectors.receivers.apprise_sink import AppriseSink
+from connectors.receivers.command import CommandSink
+from connectors.receivers.http_post import HttpOptions, HttpPoster
+from connectors.receivers.mail import MailOptions, MailSink
+from connectors.receivers.webhook import WebhookSink
 from connectors.sink import Sink, SinkError
-from connectors.webhook import WebhookSink
 
 
 @dataclass

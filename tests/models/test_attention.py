@@ -31,8 +31,15 @@ def shaken(net: nn.Module, seed: int = 7) -> nn.Module:
     return net.eval()
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Else what a network begins with would depend on which tests ran before."""
+    torch.manual_seed(7)
+
+
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
+    torch.manual_seed(7)
     return shaken(AttentionModel())
 
 

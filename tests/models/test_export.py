@@ -33,8 +33,15 @@ def shaken(net: nn.Module) -> nn.Module:
     return net.train()
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Else what a network begins with would depend on which tests ran before."""
+    torch.manual_seed(7)
+
+
 @pytest.fixture(scope="module")
 def nets() -> Nets:
+    torch.manual_seed(7)
     return shaken(AttentionModel()), shaken(LiteModel()), shaken(WeightModel())  # type: ignore[return-value]
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from connectors.batch import SECOND, Batch, empty
 from connectors.clock import ReplayClock
-from connectors.outbox import Outbox
-from connectors.store import Store
+from connectors.keeping.outbox import Outbox
+from connectors.keeping.store import Store
 from models.contract import Look, ModelError, Scorer, Verdict
 from stream.app.parts import Cost, World, monitor_of, rules_of, world_of
 from stream.ledger import FULL, GAP, LITE, OUTCOMES, SHED, WARMUP

@@ -14,10 +14,10 @@ import structlog
 from listening import eventually
 from monitor_feed import Run, noise
 
-from connectors.handover import GONE
-from connectors.outbox import Outbox
+from connectors.keeping.handover import GONE
+from connectors.keeping.outbox import Outbox
+from connectors.keeping.store import Store
 from connectors.sink import SinkError
-from connectors.store import Store
 from stream.log import setup
 from stream.loop import Progress
 from stream.state import Durable, Passing

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import structlog
+from conftest import hear_this_thread_alone
 
 from connectors.clock import ReplayClock
 from stream import log
@@ -37,6 +38,7 @@ def lines(out: io.StringIO) -> list[dict[str, Any]]:
 def set_up(format: log.Format = "json", level: log.Level = "info") -> io.StringIO:
     out = io.StringIO()
     log.setup(format, level, out, ReplayClock(NOON))
+    hear_this_thread_alone()
     return out
 
 

@@ -11,7 +11,7 @@ import pytest
 from monitor_feed import START, Plain, Run, noise
 
 from connectors.batch import SECOND, Batch, empty
-from connectors.store import Commit, Store, StoreError
+from connectors.keeping.store import Commit, Store, StoreError
 from stream.loop import Loop, Progress
 
 

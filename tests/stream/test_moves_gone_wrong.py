@@ -12,7 +12,7 @@ from test_parcel import START, made
 from test_shared import URL, Group, Process, key
 
 from connectors.batch import SECOND
-from connectors.store import packed, unpacked
+from connectors.keeping.store import packed, unpacked
 from stream.settings import Settings, from_mapping
 
 HALF = 130  # steps

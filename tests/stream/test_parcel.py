@@ -16,7 +16,7 @@ from monitor_feed import SIZE, START, Plain
 
 from connectors.batch import SECOND, Batch
 from connectors.clock import ReplayClock
-from connectors.store import packed, unpacked
+from connectors.keeping.store import packed, unpacked
 from models.contract import Scorer
 from stream import parcel
 from stream.app.parts import Cost, monitor_of, rules_of, world_of

@@ -12,8 +12,8 @@ from monitor_feed import Kept
 
 from connectors.batch import Batch
 from connectors.clock import ReplayClock
-from connectors.outbox import Outbox
-from connectors.store import Commit, Store, StoreError
+from connectors.keeping.outbox import Outbox
+from connectors.keeping.store import Commit, Store, StoreError
 from stream.app.notify import notifier_of
 from stream.app.parts import Cost, monitor_of, rules_of, world_of
 from stream.loop import LONGEST, Loop

@@ -12,8 +12,8 @@ from monitor_feed import Kept
 
 from connectors.batch import SECOND
 from connectors.clock import ReplayClock
-from connectors.outbox import Outbox
-from connectors.store import Store
+from connectors.keeping.outbox import Outbox
+from connectors.keeping.store import Store
 from connectors.synthetic import DEMO_FAULTS, SyntheticSource
 from connectors.synthetic import World as Synthetic
 from stream.app.parts import Cost, monitor_of, rules_of, scorer_of, world_of

@@ -13,8 +13,8 @@ from test_restart import STEPS, made
 
 from connectors.batch import SECOND
 from connectors.clock import ReplayClock
-from connectors.outbox import Outbox
-from connectors.store import Store
+from connectors.keeping.outbox import Outbox
+from connectors.keeping.store import Store
 from connectors.synthetic import SyntheticSource
 from stream.app.notify import notifier_of
 from stream.app.parts import Cost, monitor_of, rules_of, world_of

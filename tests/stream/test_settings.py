@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.codec import JsonCodec
+from connectors.formats.codec import JsonCodec
 from stream.settings import (
     ConfigError,
     KafkaSink,

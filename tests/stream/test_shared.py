@@ -17,9 +17,9 @@ from test_parcel import OF_SCORES, RULES, START, STEPS, Topic, made
 
 from connectors.batch import SECOND, Batch
 from connectors.clock import ReplayClock
-from connectors.outbox import Outbox
-from connectors.source import SourceError
-from connectors.store import Store
+from connectors.keeping.outbox import Outbox
+from connectors.keeping.store import Store
+from connectors.source import RefusedTopicError, SourceError, UndecidedError
 from models.contract import Scorer
 from stream.app.notify import notifier_of
 from stream.app.parts import Cost, monitor_of, rules_of, world_of
@@ -49,9 +49,14 @@ class Brokers:
         self.alerts: list[dict[str, Any]] = []
         self.owner: dict[str, str] = {}
         self.away, self.tries = False, 0
+        self.silent = 0  # so many transactions are taken, and nobody is told
+        self.denied: str | None = None  # a topic that takes no messages
         self.dies: str | None = None  # "before" or "after" the next transaction
 
     def read(self, partitions: Sequence[str]) -> dict[str, dict[str, bytes]]:
+        if self.away:
+            self.tries += 1
+            raise SourceError("refused")
         return {name: dict(self.pieces[name]) for name in partitions if name in self.pieces}
 
     def write(
@@ -65,6 +70,8 @@ class Brokers:
         self.tries += 1
         if self.away or any(self.owner[name] != member for name in offsets):
             raise SourceError("refused")
+        if any(topic == self.denied for topic, _ in messages):
+            raise RefusedTopicError(str(self.denied), "not allowed")
         if self.dies == "before":
             raise Killed
         for (name, kind), data in pieces.items():
@@ -73,6 +80,9 @@ class Brokers:
         self.alerts += [dict(message) for _, message in messages]
         if self.dies == "after":
             raise Killed
+        if self.silent:
+            self.silent -= 1
+            raise UndecidedError("no answer")
 
     def close(self) -> None:
         pass
@@ -250,6 +260,7 @@ def troubled(folder: Path, topic: Topic, seed: int, scorer: Scorer | None) -> Gr
     for step in range(STEPS + 20):
         now = START + step * SECOND
         happens = rng.random() if step < STEPS else 1.0
+        group.brokers.away = 0.13 <= happens < 0.2
         if happens < 0.05:
             group.brokers.dies = rng.choice(["before", "after"])
         elif happens < 0.1 and len(group.now) == 2:
@@ -262,9 +273,10 @@ def troubled(folder: Path, topic: Topic, seed: int, scorer: Scorer | None) -> Gr
                 group.now[taker].source.gain(partition)
         elif happens < 0.13 and len(group.now) < 2:
             group.start("b" if "a" in group.now else "a", now)
-        group.brokers.away = 0.13 <= happens < 0.2
+        elif 0.2 <= happens < 0.26:
+            group.brokers.silent = rng.randint(1, 3)
         group.turn(now)
-    group.brokers.dies = None
+    group.brokers.dies, group.brokers.silent = None, 0
     group.end()
     return group
 
@@ -327,6 +339,46 @@ def test_nothing_is_sent_while_the_state_topic_takes_nothing(tmp_path: Path) -> 
     group.end()
     assert Counter(map(key, group.sent("lines"))) == Counter(map(key, group.brokers.alerts))
     assert len(group.brokers.alerts) > 10
+
+
+def test_a_transaction_that_was_taken_without_an_answer_is_not_written_again(tmp_path: Path) -> None:
+    """The brokers go away in the middle of it, often; once they are back, what stands there tells how it ended."""
+    topic = made(1, partitions=2)
+    calm = whole(tmp_path / "calm", topic, None)
+    (tmp_path / "x").mkdir()
+    group = Group(tmp_path / "x", topic)
+    process = group.start("a", START)
+    for partition in range(2):
+        process.source.gain(f"topic/{partition}")
+    for step in range(STEPS + 20):
+        group.brokers.away = step % 7 in (3, 4)
+        group.brokers.silent = int(step % 7 == 2)
+        group.turn(START + step * SECOND)
+    assert process.keeper.problem is None
+    group.end()
+    assert Counter(map(key, group.brokers.alerts)) == Counter(map(key, calm.brokers.alerts))
+    assert Counter(map(key, group.sent("lines"))) == Counter(map(key, calm.sent("lines")))
+    assert process.outbox.counts()["kafka"].delivered == len(group.brokers.alerts)
+
+
+def test_an_alert_topic_that_takes_nothing_holds_up_neither_the_state_nor_the_other_sinks(tmp_path: Path) -> None:
+    topic = made(1, partitions=1)
+    calm = whole(tmp_path / "calm", topic, None)
+    (tmp_path / "x").mkdir()
+    group = Group(tmp_path / "x", topic)
+    process = group.start("a", START)
+    process.source.gain("topic/0")
+    for step in range(STEPS + 20):
+        group.brokers.denied = "alerts" if 3 < step < STEPS // 2 else None
+        group.turn(START + step * SECOND)
+        assert process.keeper.problem is None
+    group.end()
+    assert group.brokers.offsets == calm.brokers.offsets
+    assert list(map(key, group.sent("lines"))) == list(map(key, calm.sent("lines")))
+    aside = list(map(key, group.sent("kafka")))  # by the outbox, which goes on trying
+    told = Counter(map(key, group.brokers.alerts))
+    assert aside and told and Counter(aside) + told == Counter(map(key, calm.brokers.alerts))
+    assert process.outbox.counts()["kafka"].delivered == sum(told.values()) + len(aside)
 
 
 def test_an_end_while_the_brokers_are_away_tries_once_and_tells_nothing_that_is_not_kept(tmp_path: Path) -> None:

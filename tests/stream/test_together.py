@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from test_web import alert, table
+from test_web import HOSTILE, alert, table
 
 from connectors.clock import WallClock
 from stream.app.shared_silences import SharedSilences
@@ -99,6 +99,12 @@ def both() -> Iterator[All]:
         yield All(stack)
 
 
+def until(true: Callable[[], bool], patience_s: float = 20) -> None:
+    end = time.monotonic() + patience_s
+    while not true():
+        assert time.monotonic() < end, "it did not come to that"
+
+
 def test_a_silence_added_at_the_shared_address_holds_at_every_worker_under_one_id(both: All) -> None:
     made = both.client.post(SILENCES, json=BODY).json()["data"]
     assert "missing" not in made
@@ -144,6 +150,12 @@ def test_mistakes_are_told_as_a_single_heed_tells_them(both: All) -> None:
         (both.client.delete(f"{SILENCES}/x"), 404, "no silence 'x'"),
         (both.client.get(f"{SILENCES}?limit=3"), 400, "unknown parameter"),
         (both.client.get("/api/v1/rules?type=x"), 400, "alert, record"),
+        (both.client.get("/api/v1/streams?limi=3"), 400, 'unknown parameter "limi"; known here: limit, sort, group, q'),
+        (both.client.get("/api/v1/streams?limit=0"), 400, "a whole number from 1 to 10000"),
+        (both.client.get("/api/v1/coverage?sort=name"), 400, "known here: limit, group"),
+        (both.client.get("/api/v1/history?limit=1"), 400, "none is known here"),
+        (both.client.get("/api/v1/status?x=1"), 400, "none is known here"),
+        (both.client.get("/api/v1/status/"), 404, "nothing is at /api/v1/status/"),
         (both.client.get("/nowhere"), 404, "nothing is at /nowhere"),
     ):
         assert (said.status_code, words in said.json()["error"]) == (code, True), said.text
@@ -214,7 +226,7 @@ def test_rules_of_all_stand_once_with_what_they_came_to_everywhere(both: All) ->
     assert both.data("rules?type=record") == {"groups": []}
 
 
-def test_alerts_of_all_are_listed_and_groups_at_two_workers_are_found(both: All) -> None:
+def test_alerts_of_all_are_listed(both: All) -> None:
     streams = table(4, outcome=np.full(4, FULL, np.int8))
     for worker in both.workers:
         worker.snapshot = Snapshot(alerts=(alert(f"s{worker.number}"),), streams=streams)
@@ -223,7 +235,26 @@ def test_alerts_of_all_are_listed_and_groups_at_two_workers_are_found(both: All)
         pass
     assert [each["labels"]["stream"] for each in both.data("alerts")["alerts"]] == ["s0", "s1"]
     assert len(both.data("alerts?limit=1")["alerts"]) == 1
-    assert both.siblings.compare() == ["g0", "g1"]
+
+
+def test_streams_coverage_and_history_are_those_of_all_that_answer(both: All) -> None:
+    first, second = both.workers
+    left, right = table(3, names=["A&b", HOSTILE, "c"], groups=["g", "g", "h"]), table(2, names=["d", "e"])
+    for each, streams in ((first, left), (second, right)):
+        each.snapshot = Snapshot(streams=streams, time=SECOND, lag_now=each.number, judged=4)
+    until(lambda: both.data("streams")["total"] == 5 and both.data("history")["lag"] == [1])
+    said = both.client.get("/api/v1/streams?sort=name&limit=4")
+    assert [row["stream"] for row in said.json()["data"]["streams"]] == [HOSTILE, "A&b", "c", "d"]
+    assert said.headers["cache-control"] == "no-store"
+    assert both.client.get("/metrics").headers["content-encoding"] == "gzip"
+    assert [row["stream"] for row in both.data("streams?stream=A%26b")["streams"]] == ["A&b"], "as it is written"
+    assert both.data("streams?q=a%26B&limit=1")["total"] == 1
+    found = both.data("coverage?limit=1")
+    assert (len(found["groups"]), found["total"], found["judged"]) == (1, 3, 8)
+    assert [row["group"] for row in both.data("coverage?group=h")["groups"]] == ["h"]
+    second.up = False
+    assert (both.data("streams")["total"], both.data("coverage")["total"], both.data("history")["lag"]) == (3, 2, [0])
+    assert both.client.get("/api/v1/status").json()["reasons"] == ["worker 1: is down"]
 
 
 def test_the_page_shows_each_worker_and_leads_to_its_own(both: All) -> None:

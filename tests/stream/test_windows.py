@@ -9,7 +9,7 @@ import pytest
 from reference_windows import EPOCH, Driver, Frame, Limits, Poll, Reading, Setting
 
 from connectors.batch import SECOND, Batch
-from connectors.store import StoreError
+from connectors.keeping.store import StoreError
 from stream.window_state import MOST_OPEN
 from stream.windows import Windows
 

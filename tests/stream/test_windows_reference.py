@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from reference_windows import EPOCH, Driver, Frame, Limits, Poll, Reading, Reference, Setting
 
 from connectors.batch import SECOND
-from connectors.store import read_arrays, write_arrays
+from connectors.keeping.store import read_arrays, write_arrays
 from stream.aggregate import AGGREGATES, TRANSFORMS
 
 RASTERS = [(SECOND, 0), (SECOND // 4, 0), (2 * SECOND, SECOND // 2), (5 * SECOND, 0), (SECOND, SECOND // 2)]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from connectors.store import read_arrays
+from connectors.keeping.store import read_arrays
 
 Array = npt.NDArray[Any]
 BY_THE_CLOCK = (  # they tell when readings were read, and how many with the first: no other run repeats that

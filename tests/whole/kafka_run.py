@@ -9,13 +9,15 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from kafka import KafkaConsumer
+from conftest import all_on
+from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
-from connectors.store import Store
+from connectors.keeping.store import Store
 
 HERE = Path(__file__).parent
 TOPICS = ("plant", "roads", "markets")
@@ -66,44 +68,53 @@ def start_plant(given: dict[str, Any]) -> tuple[subprocess.Popen[str], list[dict
     return process, json.loads(process.stdout.readline())
 
 
+STARTED: list[subprocess.Popen[bytes]] = []  # none of them outlives its test (conftest.py)
+
+
+def _started(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as out:
+        STARTED.append(subprocess.Popen(command, stderr=out, stdout=out, env=ENV))
+    return STARTED[-1]
+
+
 def start_heed(config: Path, log: Path, each: float = 0.0) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "stream.cli", "run", "-c", str(config), "--no-web"]
     if each:
         command = [sys.executable, str(HERE / "run_loaded.py"), str(config), str(each)]
-    with log.open("ab") as out:
-        return subprocess.Popen(command, stderr=out, stdout=out, env=ENV)
+    return _started(command, log)
 
 
 def start_loaded(config: Path, log: Path, each: float) -> subprocess.Popen[bytes]:
     """A daemon with its page whose looks cost ``each`` seconds more."""
     command = [sys.executable, str(HERE / "run_loaded.py"), str(config), str(each), "web"]
-    with log.open("ab") as out:
-        return subprocess.Popen(command, stderr=out, stdout=out, env=ENV)
+    return _started(command, log)
 
 
 def start_heed_with(config: Path, log: Path, *arguments: str) -> subprocess.Popen[bytes]:
     """A daemon with its page, where the configuration has one."""
     command = [sys.executable, "-m", "stream.cli", "run", "-c", str(config), *arguments]
-    with log.open("ab") as out:
-        return subprocess.Popen(command, stderr=out, stdout=out, env=ENV)
+    return _started(command, log)
 
 
-def stop(process: subprocess.Popen[bytes], patience_s: float = 30) -> int:
+def stop(process: subprocess.Popen[bytes], patience_s: float = 120) -> int:
     process.send_signal(signal.SIGTERM)
     return process.wait(patience_s)
 
 
-def wait_until_read(heed: subprocess.Popen[bytes], state: Path, patience_s: int = 180) -> None:
-    """Until a daemon has read its topics to their end: its committed positions stop moving for some seconds."""
-    before, still = -1, 0
-    for _ in range(patience_s):
-        time.sleep(1)
-        total = positions(state)
-        still = still + 1 if total == before and total > 0 else 0
-        before = total
-        if still >= 5 or heed.poll() is not None:
-            return
-    raise AssertionError(f"not read to the end: {before}")
+def wait_until_read(heed: subprocess.Popen[bytes], state: Path, records: int, patience_s: float = 180) -> None:
+    """Until a daemon has read so many records, as committed, and so has judged all that they close."""
+    end = time.monotonic() + patience_s
+    while (read := positions(state)) < records:
+        assert time.monotonic() < end and heed.poll() is None, f"{read} of {records}"
+        time.sleep(0.2)
+    assert read == records
+
+
+def records_on(servers: str, suffix: str) -> int:
+    """How many records the topics of readings have now."""
+    parts = [TopicPartition(name + suffix, 0) for name in TOPICS]
+    with closing(KafkaConsumer(bootstrap_servers=servers, group_id=None)) as consumer:
+        return sum(consumer.end_offsets(parts).values())
 
 
 def positions(state: Path) -> int:
@@ -133,17 +144,7 @@ def last_words(log: Path) -> dict[str, Any]:
 
 def alerts_on(servers: str, topic: str, isolation: str = "read_uncommitted") -> list[dict[str, Any]]:
     """Every message on the alert topic, in order."""
-    consumer = KafkaConsumer(
-        topic,
-        bootstrap_servers=servers,
-        auto_offset_reset="earliest",
-        consumer_timeout_ms=3000,
-        group_id=None,
-        isolation_level=isolation,
-    )
-    found = [json.loads(record.value) for record in consumer]
-    consumer.close()
-    return found
+    return [json.loads(record.value) for record in all_on(servers, topic, isolation)]
 
 
 def distinct(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

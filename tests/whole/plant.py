@@ -36,7 +36,7 @@ def main(given: dict[str, Any]) -> None:
     names = given.get("names", DEMO_FAULTS)
     planned = made.plan(given["start"] + 4 * SECOND, last, names, given["faults"], gap_steps=given.get("gap", 60))
     print(json.dumps([told(f) for f in planned if f.kind == "fault"]), flush=True)
-    producer = KafkaProducer(bootstrap_servers=given["servers"], linger_ms=10, acks=1)
+    producer = KafkaProducer(bootstrap_servers=given["servers"], linger_ms=10, acks=1, reconnect_backoff_max_ms=500)
     topics = [TOPIC[labels["kind"]] + given["suffix"] for labels in made.labels]
     steps = given["history"] + given["seconds"] * 4
     in_time = steps - AHEAD if "plug" in given else steps

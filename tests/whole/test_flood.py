@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kafka import KafkaConsumer, KafkaProducer
+from conftest import all_on
+from kafka import KafkaProducer
 
 from connectors.batch import SECOND
 from connectors.clock import WallClock
-from connectors.codec import Codec
-from connectors.kafka_source import KafkaSource
+from connectors.formats.codec import Codec
+from connectors.kafka.source import KafkaSource
 from stream.app.parts import Cost, monitor_of, world_of
 from stream.settings import load
 
@@ -94,14 +95,10 @@ def flood(servers: str, topic: str, total: int) -> tuple[Counter[str], int]:
 
 def letters(servers: str, topic: str) -> Iterator[tuple[str, int, int]]:
     """Reason, source partition and offset of every dead letter."""
-    consumer = KafkaConsumer(
-        topic, bootstrap_servers=servers, group_id=None, auto_offset_reset="earliest", consumer_timeout_ms=5000
-    )
-    for record in consumer:
+    for record in all_on(servers, topic):
         told = dict(record.headers)
-        where = (int(told[f"__streams.errors.{name}"]) for name in ("partition", "offset"))
-        yield (told["heed.reason"].decode(), *where)
-    consumer.close()
+        partition, offset = (int(told[f"__streams.errors.{name}"]) for name in ("partition", "offset"))
+        yield told["heed.reason"].decode(), partition, offset
 
 
 @pytest.mark.timeout(7200 if MESSAGES > 100_000 else 300)

@@ -11,11 +11,13 @@ import pytest
 from kafka import KafkaProducer
 from kafka.admin import ConfigResource, KafkaAdminClient
 
-from connectors import kafka_dead_letters, kafka_partitions, kafka_source
 from connectors.batch import SECOND
 from connectors.clock import WallClock
-from connectors.codec import Codec
-from connectors.kafka_source import KafkaSource
+from connectors.formats.codec import Codec
+from connectors.kafka import dead_letters as kafka_dead_letters
+from connectors.kafka import partitions as kafka_partitions
+from connectors.kafka import source as kafka_source
+from connectors.kafka.source import KafkaSource
 from stream.app.parts import Cost, monitor_of, world_of
 from stream.monitor import Monitor
 from stream.settings import load
@@ -24,7 +26,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 Topic = Callable[..., str]
 
 START_MS = 1_700_000_000_000
-IDLE_S = 1
+IDLE_S = 3
 EACH = 10  # readings of each of two partitions, a second apart; the first has a broken message in its middle
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
 from stream.ledger import OUTCOMES
@@ -102,19 +101,7 @@ def plug_topic(servers: str, suffix: str) -> str:
 
 def readings_on(servers: str, suffix: str) -> int:
     """How many records lie before the plugs."""
-    parts = [TopicPartition(name + suffix, 0) for name in k.TOPICS]
-    consumer = KafkaConsumer(bootstrap_servers=servers, group_id=None)
-    ends = consumer.end_offsets(parts)
-    consumer.close()
-    return sum(ends.values()) - len(parts)
-
-
-def wait_until_plugged(heed: subprocess.Popen[bytes], state: Path, readings: int, patience_s: float = 180) -> None:
-    end = time.monotonic() + patience_s
-    while (read := k.positions(state)) < readings:
-        assert time.monotonic() < end and heed.poll() is None, f"{read} of {readings}"
-        time.sleep(0.2)
-    assert read == readings
+    return k.records_on(servers, suffix) - len(k.TOPICS)
 
 
 def seen(messages: list[dict[str, Any]]) -> Counter[tuple[str, ...]]:
@@ -159,7 +146,7 @@ def test_twenty_kills_under_load_change_nothing(kafka: str, tmp_path: Path) -> N
     assert plant.wait(180) == 0
     daemons = {name: k.start_heed(files[name], tmp_path / f"{name}.log") for name in files}
     for name, heed in daemons.items():
-        wait_until_plugged(heed, tmp_path / name, readings_on(kafka, suffix))
+        k.wait_until_read(heed, tmp_path / name, readings_on(kafka, suffix))
         assert k.stop(heed) == 0
 
     told, wanted = (seen(k.alerts_on(kafka, name)) for name in (killed, calm))

@@ -31,10 +31,10 @@ def changes(text: str) -> list[tuple[Any, ...]]:
     ]
 
 
-def recorded(folder: Path, *arguments: str) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
+def recorded(folder: Path, duration: str, *arguments: str) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
     """Alerts and summary of a demo, recorded to rec.parquet."""
     told, summary = folder / "rec.parquet", folder / "live.json"
-    shape = ["--duration", "12s", "--streams", "150", "--no-web", "-o", "json"]
+    shape = ["--duration", duration, "--streams", "150", "--no-web", "-o", "json"]
     live = heed("demo", *shape, *arguments, "--record", told, "--summary", summary)
     assert not list(folder.glob("*.part"))
     return changes(live), json.loads(summary.read_text())
@@ -52,7 +52,7 @@ SAME = ("windows", "alerts", "incidents", "streams", "groups", "readings")
 
 @pytest.mark.slow
 def test_a_recorded_demo_replays_to_the_same_alerts(tmp_path: Path) -> None:
-    live, before = recorded(tmp_path)
+    live, before = recorded(tmp_path, "12s", "--set", "budget.latency=60s")
     assert live
     assert before["windows"]["shed"] == 0
     for price in ("none", "auto"):
@@ -64,7 +64,7 @@ def test_a_recorded_demo_replays_to_the_same_alerts(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_overloaded_demo_replays_with_its_shedding_bit_for_bit(tmp_path: Path) -> None:
-    live, before = recorded(tmp_path, "--load", "5")
+    live, before = recorded(tmp_path, "20s", "--load", "5")
     assert live
     assert before["windows"]["shed"] > before["windows"]["full"] > 0
     alerts, after = replayed(tmp_path, "auto")

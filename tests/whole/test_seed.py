@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import wait_for
 from kafka import KafkaProducer
 
 from whole.kafka_run import ENV, last_words, positions, stop
@@ -53,11 +54,7 @@ def run(folder: Path, servers: str, topic: str, *more: str) -> tuple[subprocess.
 
 
 def wait_until_at(folder: Path, offset: int) -> None:
-    for _ in range(60):
-        if [positions(folder / f"state{n}") for n in (0, 2)] == [offset, offset]:
-            return
-        time.sleep(1)
-    raise AssertionError("not read to the end")
+    wait_for(lambda: [positions(folder / f"state{n}") for n in (0, 2)] == [offset, offset], 180)
 
 
 @pytest.mark.slow

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import wait_for
 from kafka import KafkaConsumer, TopicPartition
 
-from connectors.kafka_state import StateTopic
-from connectors.store import unpacked
+from connectors.kafka.state import StateTopic
+from connectors.keeping.store import unpacked
 from whole import kafka_run as k
 from whole import test_kill as kill
 
@@ -28,24 +29,32 @@ class Group:
     """Processes that read in one group, each with a state folder and a configuration file of its own."""
 
     def __init__(self, folder: Path, servers: str, suffix: str, alerts: str, plug: str) -> None:
-        self._folder, self._given = folder, (servers, suffix, alerts, plug)
+        self._folder, self.given = folder, (servers, suffix, alerts, plug)
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self._logged: dict[str, int] = {}  # by its lives before
 
     def start(self, name: str) -> None:
-        servers, suffix, alerts, plug = self._given
+        servers, suffix, alerts, plug = self.given
         own = self._folder / name
         own.mkdir(exist_ok=True)
         path = kill.config(own, servers, suffix, alerts, plug)
         tree = json.loads(path.read_text())
         tree["state"] = {"path": str(own / "state"), "shared": True, "commit": "250ms", "checkpoint": "3s"}
         path.write_text(json.dumps(tree))
-        self.running[name] = k.start_heed(path, self._folder / f"{name}.log")
+        log = self._log(name)
+        self._logged[name] = len(log.read_text()) if log.exists() else 0
+        self.running[name] = k.start_heed(path, log)
+
+    def _log(self, name: str) -> Path:
+        return self._folder / f"{name}.log"
 
     def kill(self, name: str) -> None:
         self.running[name].kill()
         assert self.running.pop(name).wait() == -9
 
     def stop(self, name: str) -> None:
+        """In order, which it can do once it has started."""
+        wait_for(lambda: '"event": "daemon.started"' in self._log(name).read_text()[self._logged[name] :], 120)
         assert k.stop(self.running.pop(name)) == 0
 
     def pause(self, name: str) -> None:
@@ -87,20 +96,43 @@ def events(folder: Path, name: str) -> list[Mapping[str, Any]]:
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 
-def test_processes_that_come_and_go_tell_what_one_undisturbed_process_tells(kafka: str, tmp_path: Path) -> None:
+def begun(servers: str, folder: Path, **given: int) -> tuple[Group, subprocess.Popen[str]]:
+    """A group none of whose processes is started yet, and the plant that it reads; ``given``: see plant.py."""
     suffix = uuid.uuid4().hex[:8]
-    many, calm = f"many-{suffix}", f"undisturbed-{suffix}"
-    k.make_topics(kafka, suffix, many)
-    k.make_topics(kafka, "x" + suffix, calm)
-    plug = kill.plug_topic(kafka, suffix)
+    k.make_topics(servers, suffix, f"many-{suffix}")
+    k.make_topics(servers, "x" + suffix, f"undisturbed-{suffix}")
+    plug = kill.plug_topic(servers, suffix)
     plant, _faults = k.start_plant(
         {
-            "servers": kafka, "suffix": suffix, "streams": STREAMS, "seed": 11, "history": HISTORY,
-            "start": k.now_ns() + 5_000_000_000, "seconds": SECONDS, "faults": FAULTS, "tail": TAIL_S,
-            "names": ["spike", "level_shift", "noise_burst"], "plug": "no reading", "gap": 60,
+            "servers": servers, "suffix": suffix, "start": k.now_ns() + 5_000_000_000, "tail": TAIL_S,
+            "names": ["spike", "level_shift", "noise_burst"], "plug": "no reading", "gap": 60, **given,
         }
     )  # fmt: skip
-    group = Group(tmp_path, kafka, suffix, many, plug)
+    return Group(folder, servers, suffix, f"many-{suffix}", plug), plant
+
+
+def check_as_undisturbed(group: Group, plant: subprocess.Popen[str], folder: Path, faults: int) -> None:
+    """Once all is read: the group has told and counted what one undisturbed process does of the same readings."""
+    servers, suffix, many, plug = group.given
+    calm = f"undisturbed-{suffix}"
+    assert plant.wait(180) == 0
+    wait_until_read(servers, many, suffix)
+    time.sleep(2)
+    for name in list(group.running):
+        group.stop(name)
+    heed = k.start_heed(kill.config(folder, servers, suffix, calm, plug), folder / f"{calm}.log")
+    k.wait_until_read(heed, folder / calm, kill.readings_on(servers, suffix))
+    assert k.stop(heed) == 0
+
+    told, wanted = (kill.seen(k.alerts_on(servers, name, "read_committed")) for name in (many, calm))
+    assert set(told) == set(wanted)
+    assert max(told.values()) == 1, "nothing is told twice"
+    assert len(wanted) > faults
+    assert ledger(servers, many, suffix) == k.ledger(folder / calm)
+
+
+def test_processes_that_come_and_go_tell_what_one_undisturbed_process_tells(kafka: str, tmp_path: Path) -> None:
+    group, plant = begun(kafka, tmp_path, streams=STREAMS, seed=11, history=HISTORY, seconds=SECONDS, faults=FAULTS)
     group.start("a")
     time.sleep(12)
     group.start("b")  # one is added
@@ -118,21 +150,7 @@ def test_processes_that_come_and_go_tell_what_one_undisturbed_process_tells(kafk
     group.pause("c")  # one is away for longer than the session, and comes back
     time.sleep(10)
     group.go_on("c")
-    assert plant.wait(180) == 0
-    wait_until_read(kafka, many, suffix)
-    time.sleep(2)
-    for name in list(group.running):
-        group.stop(name)
-    own = kill.config(tmp_path, kafka, suffix, calm, plug)
-    heed = k.start_heed(own, tmp_path / f"{calm}.log")
-    kill.wait_until_plugged(heed, tmp_path / calm, kill.readings_on(kafka, suffix))
-    assert k.stop(heed) == 0
-
-    told, wanted = (kill.seen(k.alerts_on(kafka, name, "read_committed")) for name in (many, calm))
-    assert set(told) == set(wanted)
-    assert max(told.values()) == 1, "nothing is told twice"
-    assert len(wanted) > FAULTS
-    assert ledger(kafka, many, suffix) == k.ledger(tmp_path / calm)
+    check_as_undisturbed(group, plant, tmp_path, FAULTS)
     for name in "abc":
         adopted = [each for each in events(tmp_path, name) if each["event"] == "state.adopted"]
         assert any(each["positions"] for each in adopted), f"{name} took something over"

@@ -9,9 +9,13 @@ data=${2:-$here/.broker}
 controller=${3:-$((port + 1))}
 java=${JAVA_HOME:+$JAVA_HOME/bin/}java
 
-if ! compgen -G "$here/target/lib/kafka_2.13-*.jar" >/dev/null; then
-    mvn --batch-mode --quiet --file "$here/pom.xml" dependency:copy-dependencies >&2
-fi
+mkdir -p "$here/target"
+( # several may start at once: one fetches, the others wait for it
+    ! command -v flock >/dev/null || flock 9
+    if ! compgen -G "$here/target/lib/kafka_2.13-*.jar" >/dev/null; then
+        mvn --batch-mode --quiet --file "$here/pom.xml" dependency:copy-dependencies >&2
+    fi
+) 9>"$here/target/lock"
 
 answers() { (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; }
 if answers; then

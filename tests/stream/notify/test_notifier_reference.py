@@ -91,7 +91,7 @@ def _said(notification: dict[str, object]) -> set[tuple[str, int, bool]]:
 
 
 def _second(text: object) -> int:
-    from connectors.timestamp import TimeReader
+    from connectors.formats.timestamp import TimeReader
 
     return (TimeReader("rfc3339").one(text) - T0) // SECOND
 

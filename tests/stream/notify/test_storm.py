@@ -12,8 +12,8 @@ from told import SECOND, T0, Told, message, route
 
 from connectors.batch import Batch
 from connectors.clock import ReplayClock
-from connectors.outbox import Outbox
-from connectors.store import Store
+from connectors.keeping.outbox import Outbox
+from connectors.keeping.store import Store
 from stream.app.notify import notifier_of
 from stream.app.parts import Cost, monitor_of, rules_of, world_of
 from stream.loop import Loop

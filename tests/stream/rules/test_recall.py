@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.store import Commit, Store, packed, unpacked
+from connectors.keeping.store import Commit, Store, packed, unpacked
 from stream.rules import recall
 from stream.rules.expression import compile_expression
 from stream.rules.recall import SAID, Recall

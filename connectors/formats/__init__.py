@@ -1,0 +1,1 @@
+"""What messages look like and how they become readings in columns: JSON, MessagePack, Arrow, CSV, lines of files."""

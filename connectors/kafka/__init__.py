@@ -1,0 +1,1 @@
+"""Apache Kafka: the source, dead letters, the alert sink, and state on its way between processes; two clients."""

@@ -1,0 +1,1 @@
+"""What must outlive a crash: state with its positions, and messages on their way to sinks."""

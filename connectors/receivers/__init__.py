@@ -1,0 +1,1 @@
+"""Where notifications of incidents go: Alertmanager, webhooks, mail, programs, chats."""

@@ -1,0 +1,1 @@
+"""Recorded readings on disk: reading and replaying them, and writing recordings and scores."""
