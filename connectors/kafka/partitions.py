@@ -34,6 +34,7 @@ class Partition:
     asked: int = 0  # ns: when it was last asked in vain where it begins and ends
     floor: int = -1  # what lies before it is read to learn from, and was read before by others, or by nobody
     end: int = -1  # the broker's, as far as known
+    fresh: bool = True  # it was known lately
     since: int = 0  # ns: what was written before waited for heed, not for its turn
     event_time: int | None = None  # ns: the middle of the last readings
     moved: int = 0  # ns: when the last readings came
@@ -54,7 +55,12 @@ class Partition:
     @property
     def at_end(self) -> bool:
         """True when everything there is was read; while it is waited for nobody knows."""
-        return self.placed and self.led and not self.held and not self.grace and self.position >= self.end
+        return self.as_far_as_known and self.fresh and self.led and not self.held and not self.grace
+
+    @property
+    def as_far_as_known(self) -> bool:
+        """True when everything was read up to the end that was heard of last."""
+        return self.placed and self.position >= self.end
 
     @property
     def starting(self) -> bool:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
 
-from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
     AuthorizationError,
@@ -24,13 +23,15 @@ from kafka.structs import MemberState
 
 from connectors.batch import SECOND, Batch, PartitionTable
 from connectors.clock import Clock
+from connectors.kafka.answers import LONG, Answers
 from connectors.kafka.assignment import Assignment
 from connectors.kafka.client import Settings, consumer_settings, known, said
 from connectors.kafka.columns import of_poll
+from connectors.kafka.commits import Commits
 from connectors.kafka.connection import Connection
 from connectors.kafka.dead_letters import DeadLetters, Letter, letter_topic
 from connectors.kafka.pace import STRETCH, TURN, Pace
-from connectors.kafka.partitions import GRACE, LETTERS, Partition, balance, metadata_of, parsed
+from connectors.kafka.partitions import GRACE, LETTERS, Partition, balance, metadata_of
 from connectors.kafka.quirks import (
     fenced,
     joining,
@@ -108,11 +109,14 @@ class KafkaSource:
         self._servers = ",".join(settings["bootstrap_servers"])
         self._letters = DeadLetters(letter_topic(dead_letter, settings["group_id"]), own)
         self._assignment = Assignment(partitions, settings["auto_offset_reset"], seed, learning, custody)
+        self._commits = Commits(self._assignment, clock.now)
         self._connection = _connection(library, client, settings)
         self._ask_ms = ASK_MS + settings["fetch_max_wait_ms"]
         self._batch = KafkaBatch(codec, self._letters)
         self._clock = clock
         self._consumer: KafkaConsumer | None = None
+        self._answers = Answers(None, clock.now)
+        self._doubted = False  # of a partition that may be at its end, nobody has told so lately
         self._unpacking = Unpacking()
         stretch = 1 if "max_poll_records" in given else STRETCH
         self._pace = Pace(settings["max_poll_records"], stretch, turn)
@@ -125,7 +129,6 @@ class KafkaSource:
         self._trouble: str | None = None  # what the client last complained of
         self._unplaced: str | None = None  # why it is not known where to read partitions from
         self._denied: str | None = None  # what brokers don't let this client read
-        self._refused: str | None = None  # why the broker does not let the group say how far it is
         self._closed = False
 
     def poll(self, until: int) -> Batch:
@@ -141,6 +144,7 @@ class KafkaSource:
             self._looked = self._clock.now()
             return self._batch.built({}, [], self._parts(), self._looked)
         ended = self._assignment.settle()
+        until = min(until, self._clock.now() + LONG) if self._doubted else until
         polled: Records = {}
         while True:
             changed = self._prepare(consumer)  # then the client has to look again at what it holds, before it waits
@@ -153,11 +157,13 @@ class KafkaSource:
         self._looked = now
         self._listen(consumer, now, polled)
         self._wait_for_producers(now - before)
+        self._doubt()
         self._batch.count("lost", self._assignment.take_lost())
         self._batch.count("unpacked_singly", self._unpacking.take_singly())
         batch = self._batch.built(polled, ended, self._parts(), now)
         self._pace.came(len(batch), sum(len(columns) for _, columns in polled.values()), now)
         self._hold_back(consumer, now)
+        self._doubted = any(part.as_far_as_known and not part.fresh for part in self._parts())
         silent = now - self._heard > SILENT  # nobody knows then where partitions end, and time must not close windows
         return replace(batch, at_end=()) if silent else batch
 
@@ -182,15 +188,11 @@ class KafkaSource:
 
     def commit(self, positions: Mapping[str, int]) -> None:
         """Tell the broker these offsets, without waiting; what it does not take is told again with the next."""
-        offsets: dict[TopicPartition, int] = {}
-        for text, offset in positions.items():
-            at = parsed(text)
-            part = self._assignment.parts.get(at) if at is not None else None
-            if part is not None and part.placed and offset != part.committed and offset >= part.floor:
-                part.told = offset
-                offsets[part.at] = offset
-        if self._consumer is not None and offsets:
-            self._tell(self._consumer, offsets)
+        if self._consumer is not None:
+            try:
+                self._commits.tell(self._consumer, positions)
+            except KafkaError as error:
+                self._trouble = said(error)
 
     @property
     def done(self) -> bool:
@@ -210,7 +212,7 @@ class KafkaSource:
         if unassigned > UNASSIGNED:
             what = ", ".join(self._topics) or f"topics like {self._pattern}"
             return f"no partition of {what} to read since {unassigned // SECOND} s: does it exist, do others read it?"
-        complaint = self._trouble or self._unplaced or self._assignment.problem or self._refused
+        complaint = self._trouble or self._unplaced or self._assignment.problem or self._commits.refused
         return complaint or self._unled() or self._held()
 
     def _unled(self) -> str | None:
@@ -245,7 +247,8 @@ class KafkaSource:
         if self._closed:
             return
         self._closed = True
-        self._tell_last()
+        if self._consumer is not None:
+            self._commits.tell_last(self._consumer, CLOSE_MS)
         self._connection.close(CLOSE_MS)
         self._letters.close()
 
@@ -268,6 +271,7 @@ class KafkaSource:
     def _subscribe(self, consumer: KafkaConsumer) -> None:
         make_no_topics(consumer)
         self._unpacking = hand_out_whole(consumer)
+        self._answers = Answers(consumer, self._clock.now)
         self._assignment.attach(consumer)
         if self._pattern is None:
             consumer.subscribe(topics=self._topics, listener=self._assignment)
@@ -283,6 +287,7 @@ class KafkaSource:
         try:
             if self._assignment.place(self._ask_ms, now):
                 self._answered(now)
+                self._answers.note(part.at for part in new if part.placed)
             for part in new:
                 part.grace = max(0, self._back + self._grace - now)
             self._unplaced = None
@@ -375,6 +380,13 @@ class KafkaSource:
             if part.number not in came and not part.at_end:  # transaction markers at the end are no records
                 part.position = max(part.position, _known(consumer.position, part.at))
 
+    def _doubt(self) -> None:
+        """Before what came is counted: which ends are too old to be believed once they are reached."""
+        parts = self._parts()
+        stale = self._answers.stale([part.at for part in parts])
+        for part in parts:
+            part.fresh = part.at not in stale
+
     def _wait_for_producers(self, passed: int) -> None:
         """Of the time for which partitions are waited for, only that counts in which brokers answered."""
         if self._looked - self._heard <= SILENT:
@@ -400,6 +412,7 @@ class KafkaSource:
         for part in parts:
             part.end = max(part.end, ends.get(part.at, -1))
         if ends:
+            self._answers.note(ends)
             self._answered(now)
 
     def _answered(self, now: int) -> None:
@@ -409,31 +422,6 @@ class KafkaSource:
             for part in self._parts():
                 part.back(now, self._grace)
         self._heard = now
-
-    def _tell(self, consumer: KafkaConsumer, offsets: Mapping[TopicPartition, int]) -> None:
-        try:
-            parts = self._assignment.parts
-            told = {
-                at: OffsetAndMetadata(offset, metadata_of(parts[at], self._clock.now()), -1)
-                for at, offset in offsets.items()
-            }
-            consumer.commit_async(told, callback=self._taken)
-        except KafkaError as error:
-            self._trouble = said(error)
-
-    def _taken(self, offsets: Mapping[TopicPartition, OffsetAndMetadata], answer: object) -> None:
-        """Called by the client, within a poll, when the broker has answered a commit."""
-        self._refused = said(answer) if isinstance(answer, AuthorizationError) else None
-        for at, committed in offsets.items():
-            if not isinstance(answer, Exception) and at in self._assignment.parts:
-                self._assignment.parts[at].committed = committed.offset
-
-    def _tell_last(self) -> None:
-        parts = [part for part in self._parts() if part.told not in (-1, part.committed)]
-        offsets = {part.at: OffsetAndMetadata(part.told, metadata_of(part, self._clock.now()), -1) for part in parts}
-        if self._consumer is not None and offsets:
-            with suppress(KafkaError):  # the state keeps its own positions; the broker's are a courtesy
-                self._consumer.commit(offsets, timeout_ms=CLOSE_MS)
 
 
 def _connection(library: Library, client: Mapping[str, object], settings: Settings) -> Any:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -281,12 +282,11 @@ def test_an_old_generation_is_fenced_and_a_fresh_one_is_not(place: Place, topic:
     with place.member() as first:
         old = first.joined(4)
         state.write({(place.zero, "small"): b"first"}, {place.zero: 1}, old)
-        with place.member() as second:
-            end = time.monotonic() + 60
-            while len(first.consumer.assignment()) != 2 or len(second.consumer.assignment()) != 2:
-                assert time.monotonic() < end
+        with place.member() as second, ThreadPoolExecutor(1) as beside:
+            joins = beside.submit(second.joined, 2)  # each gets on only while it is polled
+            while len(first.consumer.assignment()) != 2 or not joins.done():
                 first.poll()
-                second.poll()
+            joins.result()
             with pytest.raises(FencedError, match="IllegalGeneration"):
                 state.write({(place.zero, "small"): b"zombie"}, {place.zero: 2}, old, [(alerts, ALERT)])
             assert "IllegalGeneration" in str(state.problem)
