@@ -70,6 +70,24 @@ def wait_for(so: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
+@contextmanager
+def meanwhile(do: Callable[[], object], pause_s: float) -> Iterator[None]:
+    """It is done again and again, on a thread of its own."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(pause_s):
+            do()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def free_port() -> int:
     """A port that nobody listens on just now."""
     with socket.socket() as probe:
@@ -78,11 +96,14 @@ def free_port() -> int:
 
 
 class Broker:
-    """A broker of deploy/dev/kafka on free ports, its data in ``directory``; can be stopped and started again."""
+    """A broker of deploy/dev/kafka on free ports, its data in ``directory``; can be stopped and started again.
 
-    def __init__(self, directory: Path, **environment: str) -> None:
+    ``properties`` are lines of its configuration, beside or in place of the usual ones.
+    """
+
+    def __init__(self, directory: Path, properties: str = "", **environment: str) -> None:
         self.port, self.controller, self._directory = free_port(), free_port(), directory
-        self._environment = environment
+        self.properties, self._environment = properties, environment
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -92,6 +113,10 @@ class Broker:
     def start(self) -> None:
         arguments = [str(RUN), str(self.port), str(self._directory), str(self.controller)]
         env = {**os.environ, **self._environment}
+        if self.properties:
+            more = self._directory.with_suffix(".properties")
+            more.write_text(self.properties)
+            env["HEED_KAFKA_PROPERTIES"] = str(more)
         self._process = subprocess.Popen(
             arguments, stdout=subprocess.PIPE, stderr=sys.stderr.fileno(), text=True, env=env
         )

@@ -46,6 +46,11 @@ class Letter:
     reason: str
     message: str
 
+    def sent(self) -> dict[str, Any]:
+        """What a producer's ``send`` is given of it, wherever it goes; headers are another matter."""
+        value = b"" if self.value is None and self.key is None else self.value  # the client wants one of both
+        return {"value": value, "key": self.key, "timestamp_ms": self.timestamp_ms if self.timestamp_ms >= 0 else None}
+
     def told(self) -> list[tuple[str, bytes]]:
         """Its own headers, then what went wrong. A header without a value comes out empty: the client has no null."""
         errors = {
@@ -152,15 +157,8 @@ class DeadLetters:
             flush(self._producer, futures, _WAIT_S)
 
     def _start(self, letter: Letter) -> Any:
-        value = b"" if letter.value is None and letter.key is None else letter.value  # the client wants one of both
         try:
-            return self._connected().send(
-                self._topic,
-                value=value,
-                key=letter.key,
-                headers=letter.told(),
-                timestamp_ms=letter.timestamp_ms if letter.timestamp_ms >= 0 else None,
-            )
+            return self._connected().send(self._topic, headers=letter.told(), **letter.sent())
         except KafkaError as error:
             return error
 

@@ -89,9 +89,7 @@ class LetterBox:
 
     def ask(self, timeout_s: float) -> None:
         """Raise KafkaError where no broker answers, SourceError where none leads one of the partitions."""
-        parts = self._parts()
-        answered = offsets(self._consumer, self._consumer.end_offsets, parts, timeout_s * 1000)
-        self._check_led([part for part in parts if part not in answered])
+        self._check_led(self._ends(timeout_s * 1000)[1])
 
     def _told(self, read: Callable[[KafkaConsumer], Iterator[Dead]]) -> Iterator[Dead]:
         try:
@@ -99,14 +97,16 @@ class LetterBox:
         except KafkaError as error:
             raise SourceError(f"the dead letters in {self.topic} can't be read: {said(error)}") from error
 
-    def _parts(self) -> list[TopicPartition]:
-        return [TopicPartition(self.topic, number) for number in sorted(self.partitions(self.topic))]
+    def _ends(self, timeout_ms: float) -> tuple[dict[TopicPartition, int], list[TopicPartition]]:
+        """Where partitions end, and those of which nobody knows. Raises KafkaError where no broker answers."""
+        parts = [TopicPartition(self.topic, number) for number in sorted(self.partitions(self.topic))]
+        ends = offsets(self._consumer, self._consumer.end_offsets, parts, timeout_ms)
+        return ends, [part for part in parts if part not in ends]
 
     def _read_all(self, consumer: KafkaConsumer) -> Iterator[Dead]:
-        parts = self._parts()
-        if not parts:
+        ends, unknown = self._ends(_ASK_MS)
+        if not (ends or unknown):
             return
-        ends = offsets(consumer, consumer.end_offsets, parts, _ASK_MS)
         consumer.assign(list(ends))
         consumer.seek_to_beginning(*ends)
         seen, quiet = dict.fromkeys(ends, 0), 0
@@ -122,7 +122,7 @@ class LetterBox:
             if not polled and all(consumer.position(part) >= end for part, end in ends.items()):
                 break
         self._read_to = ends
-        self._check_led([part for part in parts if part not in ends])
+        self._check_led(unknown)
 
     def _check_led(self, parts: Sequence[TopicPartition]) -> None:
         if parts:

@@ -63,6 +63,11 @@ class Partition:
         return self.placed and self.position >= self.end
 
     @property
+    def doubted(self) -> bool:
+        """True when it may be at its end, and nobody has told so lately."""
+        return self.as_far_as_known and not self.fresh
+
+    @property
     def starting(self) -> bool:
         """True when there is something to read and nothing has come yet."""
         return self.placed and self.event_time is None and self.position < self.end and not self.held

@@ -107,17 +107,10 @@ class Returns:
         return [outcome(each, _WAIT_S) for each in started]
 
     def _start(self, letter: Letter) -> Any:
-        value = b"" if letter.value is None and letter.key is None else letter.value  # the client wants one of both
         try:
-            numbers = self._open(letter.topic)
-            return self._producer.send(
-                letter.topic,
-                value=value,
-                key=letter.key,
-                headers=_given(letter.headers),
-                partition=letter.partition if letter.partition in numbers else None,
-                timestamp_ms=letter.timestamp_ms if letter.timestamp_ms >= 0 else None,
-            )
+            partition = letter.partition if letter.partition in self._open(letter.topic) else None
+            headers = _given(letter.headers)
+            return self._producer.send(letter.topic, headers=headers, partition=partition, **letter.sent())
         except (KafkaError, ValueError, TypeError) as error:
             return error
 

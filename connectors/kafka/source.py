@@ -116,7 +116,6 @@ class KafkaSource:
         self._clock = clock
         self._consumer: KafkaConsumer | None = None
         self._answers = Answers(None, clock.now)
-        self._doubted = False  # of a partition that may be at its end, nobody has told so lately
         self._unpacking = Unpacking()
         stretch = 1 if "max_poll_records" in given else STRETCH
         self._pace = Pace(settings["max_poll_records"], stretch, turn)
@@ -144,7 +143,8 @@ class KafkaSource:
             self._looked = self._clock.now()
             return self._batch.built({}, [], self._parts(), self._looked)
         ended = self._assignment.settle()
-        until = min(until, self._clock.now() + LONG) if self._doubted else until
+        if any(part.doubted for part in self._parts()):
+            until = min(until, self._clock.now() + LONG)  # by then it is known
         polled: Records = {}
         while True:
             changed = self._prepare(consumer)  # then the client has to look again at what it holds, before it waits
@@ -163,7 +163,6 @@ class KafkaSource:
         batch = self._batch.built(polled, ended, self._parts(), now)
         self._pace.came(len(batch), sum(len(columns) for _, columns in polled.values()), now)
         self._hold_back(consumer, now)
-        self._doubted = any(part.as_far_as_known and not part.fresh for part in self._parts())
         silent = now - self._heard > SILENT  # nobody knows then where partitions end, and time must not close windows
         return replace(batch, at_end=()) if silent else batch
 

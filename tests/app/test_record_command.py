@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from command import heed, start
-from conftest import wait_for
+from conftest import meanwhile, wait_for
 
 from connectors.batch import PartitionTable, StreamTable
 from connectors.clock import ReplayClock
@@ -186,20 +185,11 @@ def written(servers: str, topic: str) -> Iterator[None]:
     """Readings are written every few milliseconds meanwhile."""
     from kafka import KafkaProducer
 
-    done = threading.Event()
-
     def write() -> None:
-        producer = KafkaProducer(bootstrap_servers=servers)
-        while not done.wait(0.005):
-            now = time.time_ns() // 1_000_000
-            producer.send(topic, json.dumps({"stream": f"a/{now % 4}", "ts": now, "value": 1}).encode())
-        producer.flush(10)
-        producer.close()
+        now = time.time_ns() // 1_000_000
+        producer.send(topic, json.dumps({"stream": f"a/{now % 4}", "ts": now, "value": 1}).encode())
 
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    with closing(KafkaProducer(bootstrap_servers=servers)) as producer:
+        with meanwhile(write, 0.005):
+            yield
+        producer.flush(10)

@@ -108,13 +108,12 @@ class SecureBroker:
         )
         self.broker = Broker(
             folder / "kafka",
-            HEED_KAFKA_PROPERTIES=str(folder / "more.properties"),
             HEED_KAFKA_JAVA=f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={endpoint.keys}",
             HEED_KAFKA_FORMAT=" ".join(
                 f"--add-scram SCRAM-SHA-{n}=[name={USER},password={PASSWORD}]" for n in (256, 512)
             ),
         )
-        (folder / "more.properties").write_text(self._properties(server, expired, endpoint.keys))
+        self.broker.properties = self._properties(server, expired, endpoint.keys)
 
     def servers(self, listener: str = "SECURE") -> str:
         return f"127.0.0.1:{self._ports[listener]}"

@@ -24,12 +24,10 @@ class Pair:
     """Two brokers in one cluster; the first is its controller too."""
 
     def __init__(self, folder: Path) -> None:
-        (folder / "one.properties").write_text(QUICK)
-        self.one = Broker(folder / "one", HEED_KAFKA_PROPERTIES=str(folder / "one.properties"))
-        self.two = Broker(folder / "two", HEED_KAFKA_PROPERTIES=str(folder / "two.properties"))
+        self.one, self.two = Broker(folder / "one", QUICK), Broker(folder / "two")
         controller = f"controller.quorum.voters=1@127.0.0.1:{self.one.controller}\n"
         own = f"process.roles=broker\nnode.id=2\nlisteners=PLAINTEXT://{self.two.servers}\n"
-        (folder / "two.properties").write_text(QUICK + controller + own)
+        self.two.properties = QUICK + controller + own
         self._topics = 0
 
     def topic(self) -> str:

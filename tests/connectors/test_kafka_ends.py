@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import numpy as np
 import pytest
-from conftest import wait_for
+from conftest import meanwhile, wait_for
 from kafka import KafkaProducer
 from test_kafka import Reader, fill, reading
 
@@ -49,25 +48,16 @@ def test_what_was_written_since_the_last_answer_keeps_a_partition_from_its_end(
 @contextmanager
 def producing(servers: str, topic: str) -> Iterator[None]:
     """Somebody writes to three partitions all the time, each reading with the time at which it is written."""
-    over = threading.Event()
-    producer = KafkaProducer(bootstrap_servers=servers, linger_ms=0)
 
-    def run() -> None:
-        while not over.wait(0.02):
-            for partition in range(3):
-                producer.send(
-                    topic, json.dumps({**READING, "ts": time.time_ns() // 10**6}).encode(), partition=partition
-                )
+    def write() -> None:
+        for partition in range(3):
+            reading = {**READING, "ts": time.time_ns() // 1_000_000}
+            producer.send(topic, json.dumps(reading).encode(), partition=partition)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    with closing(KafkaProducer(bootstrap_servers=servers, linger_ms=0)) as producer:
+        with meanwhile(write, 0.02):
+            yield
         producer.flush(60)
-        producer.close()
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -50,8 +50,7 @@ def test_a_topic_that_takes_less_than_a_batch_gets_each_message_once_and_in_orde
 @pytest.mark.slow
 def test_compaction_leaves_the_last_message_of_each_alert(tmp_path: Path) -> None:
     require_java()
-    (tmp_path / "more.properties").write_text("log.cleaner.backoff.ms=300\nlog.retention.check.interval.ms=300\n")
-    broker = Broker(tmp_path / "kafka", HEED_KAFKA_PROPERTIES=str(tmp_path / "more.properties"))
+    broker = Broker(tmp_path / "kafka", "log.cleaner.backoff.ms=300\nlog.retention.check.interval.ms=300\n")
     try:
         broker.start()
         admin = KafkaAdminClient(bootstrap_servers=broker.servers)

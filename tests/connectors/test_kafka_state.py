@@ -248,8 +248,7 @@ def test_a_process_that_sleeps_in_its_transaction_is_given_up_and_fenced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require_java()
-    (tmp_path / "more").write_text("transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n")
-    broker = Broker(tmp_path / "kafka", HEED_KAFKA_PROPERTIES=str(tmp_path / "more"))
+    broker = Broker(tmp_path / "kafka", "transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n")
     monkeypatch.setattr(kafka_transaction, "SPARE_MS", -35_000)  # so that the broker waits 5 s
     try:
         broker.start()
@@ -382,8 +381,7 @@ def test_a_process_that_was_paused_beyond_its_session_writes_nothing_until_it_is
 
 def test_an_alert_topic_that_is_gone_is_named_and_the_state_is_written_without_it(tmp_path: Path) -> None:
     require_java()
-    (tmp_path / "more").write_text("auto.create.topics.enable=false\n")
-    broker = Broker(tmp_path / "kafka", HEED_KAFKA_PROPERTIES=str(tmp_path / "more"))
+    broker = Broker(tmp_path / "kafka", "auto.create.topics.enable=false\n")
     try:
         broker.start()
         admin, one = KafkaAdminClient(bootstrap_servers=broker.servers), {"num_partitions": 1, "replication_factor": 1}

@@ -203,6 +203,13 @@ class Group:
         self.lives.append(self.now[name])
         return self.now[name]
 
+    def start_alone(self) -> Process:
+        """One that has all partitions."""
+        process = self.start("a", START)
+        for partition in range(len(self._topic)):
+            process.source.gain(f"topic/{partition}")
+        return process
+
     def kill(self, name: str) -> list[str]:
         process = self.now.pop(name)
         process.die()
@@ -241,9 +248,7 @@ def people(group: Group) -> Counter[tuple[str, str, str]]:
 def whole(folder: Path, topic: Topic, scorer: Scorer | None) -> Group:
     folder.mkdir()
     group = Group(folder, topic, scorer)
-    group.start("a", START)
-    for partition in range(len(topic)):
-        group.now["a"].source.gain(f"topic/{partition}")
+    group.start_alone()
     for step in range(STEPS + 20):
         group.turn(START + step * SECOND)
     group.end()
@@ -325,8 +330,7 @@ def test_a_partition_that_moves_in_order_tells_people_nothing_again(tmp_path: Pa
 def test_nothing_is_sent_while_the_state_topic_takes_nothing(tmp_path: Path) -> None:
     topic = made(1, partitions=1)
     group = Group(tmp_path, topic)
-    process = group.start("a", START)
-    process.source.gain("topic/0")
+    process = group.start_alone()
     for step in range(STEPS):
         group.brokers.away = step > 2
         group.turn(START + step * SECOND)
@@ -347,9 +351,7 @@ def test_a_transaction_that_was_taken_without_an_answer_is_not_written_again(tmp
     calm = whole(tmp_path / "calm", topic, None)
     (tmp_path / "x").mkdir()
     group = Group(tmp_path / "x", topic)
-    process = group.start("a", START)
-    for partition in range(2):
-        process.source.gain(f"topic/{partition}")
+    process = group.start_alone()
     for step in range(STEPS + 20):
         group.brokers.away = step % 7 in (3, 4)
         group.brokers.silent = int(step % 7 == 2)
@@ -366,8 +368,7 @@ def test_an_alert_topic_that_takes_nothing_holds_up_neither_the_state_nor_the_ot
     calm = whole(tmp_path / "calm", topic, None)
     (tmp_path / "x").mkdir()
     group = Group(tmp_path / "x", topic)
-    process = group.start("a", START)
-    process.source.gain("topic/0")
+    process = group.start_alone()
     for step in range(STEPS + 20):
         group.brokers.denied = "alerts" if 3 < step < STEPS // 2 else None
         group.turn(START + step * SECOND)
@@ -383,9 +384,7 @@ def test_an_alert_topic_that_takes_nothing_holds_up_neither_the_state_nor_the_ot
 
 def test_an_end_while_the_brokers_are_away_tries_once_and_tells_nothing_that_is_not_kept(tmp_path: Path) -> None:
     group = Group(tmp_path, made(1, partitions=3))
-    process = group.start("a", START)
-    for partition in range(3):
-        process.source.gain(f"topic/{partition}")
+    process = group.start_alone()
     for step in range(STEPS):
         group.brokers.away = step > 2
         group.turn(START + step * SECOND)

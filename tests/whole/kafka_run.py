@@ -96,6 +96,11 @@ def start_heed_with(config: Path, log: Path, *arguments: str) -> subprocess.Pope
     return _started(command, log)
 
 
+def starts(log: Path) -> int:
+    """How many daemons with this log have begun to read, and could be told to stop."""
+    return log.read_text().count('"event": "daemon.started"') if log.exists() else 0
+
+
 def stop(process: subprocess.Popen[bytes], patience_s: float = 120) -> int:
     process.send_signal(signal.SIGTERM)
     return process.wait(patience_s)

@@ -83,7 +83,7 @@ def until_seen(heed: subprocess.Popen[bytes], happens: Callable[[], bool]) -> No
 MOMENTS = (at_start_up, at_work, in_a_checkpoint, in_a_commit)
 
 
-def config(folder: Path, servers: str, suffix: str, name: str, plug: str) -> Path:
+def config(folder: Path, servers: str, suffix: str, name: str, plug: str, **client: str) -> Path:
     """Commits and checkpoints often; a budget that sheds nothing; dead letters that can't be written."""
     rules = folder / "rules.yaml"
     rules.write_text(json.dumps(RULES))
@@ -96,14 +96,7 @@ def config(folder: Path, servers: str, suffix: str, name: str, plug: str) -> Pat
     )  # fmt: skip
     tree = json.loads(path.read_text())
     tree["sources"][0]["dead_letter_topic"] = plug
-    path.write_text(json.dumps(tree))
-    return path
-
-
-def of_one_member(path: Path) -> Path:
-    """With a name in its group, which then deals out nothing anew after a kill."""
-    tree = json.loads(path.read_text())
-    tree["sources"][0]["client"]["group.instance.id"] = "one"
+    tree["sources"][0]["client"].update(client)
     path.write_text(json.dumps(tree))
     return path
 
@@ -116,11 +109,6 @@ def plug_topic(servers: str, suffix: str) -> str:
     admin.create_topics({name: one}, wait_for_metadata=True)
     admin.close()
     return name
-
-
-def starts(log: Path) -> int:
-    """How many daemons with this log have come to read."""
-    return log.read_text().count('"event": "daemon.started"')
 
 
 def readings_on(servers: str, suffix: str) -> int:
@@ -150,7 +138,8 @@ def test_twenty_kills_under_load_change_nothing(kafka: str, tmp_path: Path) -> N
     k.make_topics(kafka, suffix, killed)
     k.make_topics(kafka, "x" + suffix, calm)
     plug = plug_topic(kafka, suffix)
-    files = {name: of_one_member(config(tmp_path, kafka, suffix, name, plug)) for name in (killed, calm)}
+    member = {"group.instance.id": "one"}  # so that the group deals out nothing anew after a kill
+    files = {name: config(tmp_path, kafka, suffix, name, plug, **member) for name in (killed, calm)}
     start = k.now_ns() + 5_000_000_000
     plant, faults = k.start_plant(
         {
@@ -169,11 +158,10 @@ def test_twenty_kills_under_load_change_nothing(kafka: str, tmp_path: Path) -> N
         assert heed.wait() == -9
     assert plant.wait(180) == 0
     logs = {name: tmp_path / f"{name}.log" for name in files}
-    logs[calm].touch()
-    begun = {name: starts(log) for name, log in logs.items()}
+    begun = {name: k.starts(log) for name, log in logs.items()}
     daemons = {name: k.start_heed(files[name], logs[name]) for name in files}
     for name, heed in daemons.items():
-        wait_for(lambda name=name: starts(logs[name]) > begun[name])  # the killed one may have read all before
+        wait_for(lambda name=name: k.starts(logs[name]) > begun[name])  # the killed one may have read all before
         k.wait_until_read(heed, tmp_path / name, readings_on(kafka, suffix))
         assert k.stop(heed) == 0
 

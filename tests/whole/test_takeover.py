@@ -31,7 +31,7 @@ class Group:
     def __init__(self, folder: Path, servers: str, suffix: str, alerts: str, plug: str) -> None:
         self._folder, self.given = folder, (servers, suffix, alerts, plug)
         self.running: dict[str, subprocess.Popen[bytes]] = {}
-        self._logged: dict[str, int] = {}  # by its lives before
+        self._before: dict[str, int] = {}  # lives
 
     def start(self, name: str) -> None:
         servers, suffix, alerts, plug = self.given
@@ -42,7 +42,7 @@ class Group:
         tree["state"] = {"path": str(own / "state"), "shared": True, "commit": "250ms", "checkpoint": "3s"}
         path.write_text(json.dumps(tree))
         log = self._log(name)
-        self._logged[name] = len(log.read_text()) if log.exists() else 0
+        self._before[name] = k.starts(log)
         self.running[name] = k.start_heed(path, log)
 
     def _log(self, name: str) -> Path:
@@ -54,7 +54,7 @@ class Group:
 
     def stop(self, name: str) -> None:
         """In order, which it can do once it has started."""
-        wait_for(lambda: '"event": "daemon.started"' in self._log(name).read_text()[self._logged[name] :], 120)
+        wait_for(lambda: k.starts(self._log(name)) > self._before[name], 120)
         assert k.stop(self.running.pop(name)) == 0
 
     def pause(self, name: str) -> None:
