@@ -6,10 +6,12 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TextIO
+from functools import partial
+from io import RawIOBase
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
@@ -29,7 +31,8 @@ def setup(
 ) -> None:
     """Send all log lines, other libraries' too, to ``stream`` (standard error); again = in the new way.
 
-    ``auto`` is for people where the stream is a terminal, and JSON lines elsewhere.
+    ``auto`` is for people where the stream is a terminal, and JSON lines elsewhere. A line that can't be written is
+    counted (``lines_lost``) and stops nothing.
     """
     out = stream or sys.stderr
     for_people = format == "console" or (format == "auto" and out.isatty())
@@ -42,10 +45,15 @@ def setup(
             *_last(for_people, out.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Out(out))),
         cache_logger_on_first_use=False,  # a reload may change format and level
     )
     _take_over_libraries(level)
+
+
+def lines_lost() -> int:
+    """How many lines could not be written since the start: to a full disk, to a collector that is gone."""
+    return _Out.lost
 
 
 def get(**bound: object) -> FilteringBoundLogger:
@@ -105,6 +113,38 @@ def _json(line: EventDict, **_: Any) -> str:
         return json.dumps({key: str(value) for key, value in line.items()}, ensure_ascii=False)
 
 
+class _Out:
+    """Where lines go: each in one write with its end, so that whoever else writes there comes between lines.
+
+    Past Python's own buffer, which would keep what could not be written and fail with it again at the end.
+    """
+
+    lost = 0
+
+    def __init__(self, out: TextIO) -> None:
+        binary = getattr(out, "buffer", None)
+        raw = getattr(binary, "raw", binary)
+        self._put: Callable[[str], object] = out.write if raw is None else partial(_write, raw)
+
+    def write(self, line: str) -> None:
+        try:
+            self._put(line)
+        except (OSError, ValueError):
+            _Out.lost += 1
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+
+def _write(raw: RawIOBase, line: str) -> None:
+    rest = line.encode("utf-8", "backslashreplace")
+    while rest:
+        written = raw.write(rest)
+        if written is None:
+            raise BlockingIOError("a full pipe that nobody is to wait for")
+        rest = rest[written:]
+
+
 class _Lines(logging.Handler):
     """Brings the standard library's log records into the same lines.
 
@@ -115,10 +155,10 @@ class _Lines(logging.Handler):
     def __init__(self, every: bool) -> None:
         super().__init__()
         self._every = every
-        self._said: dict[tuple[str, int], tuple[float, int]] = {}  # by place: when last (s), how often left out since
+        self._said: dict[tuple[str, str, int], tuple[float, int]] = {}  # by place: when last (s), left out since
 
     def emit(self, record: logging.LogRecord) -> None:
-        place = record.pathname, record.lineno
+        place = record.name, record.pathname, record.lineno
         when, repeated = self._said.get(place, (0.0, 0))
         if not self._every and record.created - when < REPEAT_S:
             self._said[place] = when, repeated + 1

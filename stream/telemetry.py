@@ -91,6 +91,7 @@ class Figures:
     notifications: Mapping[str, Delivery] = field(default_factory=dict)  # by sink
     suppressed: Mapping[str, int] = field(default_factory=dict)  # by reason
     silences: Mapping[str, int] = field(default_factory=dict)  # by state
+    log_lines_lost: int = 0
     now: int = 0  # ns, of the loop's clock
     config_ok: bool = True
     config_seconds: float = 0.0  # since the epoch: when the configuration in force was read
@@ -212,6 +213,9 @@ METRICS: tuple[Described, ...] = (
               "`active_time_interval`.", lambda f: _by(f.suppressed)),
     Described("heed_silences", "gauge", ("state",),
               "Silences that are `active`, `pending` or `expired`.", lambda f: _by(f.silences)),
+    Described("heed_log_lines_lost_total", "counter", (),
+              "Log lines that could not be written: the disk is full, or what reads them is gone.",
+              lambda f: _one(f.log_lines_lost)),
     Described("heed_config_last_reload_successful", "gauge", (),
               "1 if the configuration that was read last is in force, else 0.", lambda f: _one(float(f.config_ok))),
     Described("heed_config_last_reload_success_timestamp_seconds", "gauge", (),

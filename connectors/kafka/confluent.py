@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from types import SimpleNamespace
@@ -83,7 +84,8 @@ class ConfluentConsumer:
         self._topic: str | None = None  # to ask about; None = all
         self.trouble: str | None = None  # what librdkafka last complained of, while no broker was reached
         try:
-            self._consumer = Consumer({**config, "on_commit": self._on_commit, "error_cb": self._on_error})
+            heard = {"on_commit": self._on_commit, "error_cb": self._on_error, "logger": _Words()}
+            self._consumer = Consumer({**config, **heard})
         except KafkaException as error:
             raise ValueError(_refused(error)) from error
 
@@ -370,6 +372,14 @@ class ConfluentConnection:
         if not self._closed:
             self._closed = True
             self._consumer.close()
+
+
+class _Words:
+    """What librdkafka has to say goes, within polls, where every library's words go; else it wrote to stderr itself."""
+
+    def log(self, level: int, text: str, facility: str, *more: object) -> None:
+        """One line; ``facility`` = what it is about, which names the logger."""
+        logging.getLogger(f"librdkafka.{facility}").log(level, text, facility, *more)
 
 
 class _Told:

@@ -17,6 +17,7 @@ from stream import __version__
 from stream.app.sources import lags_of, problems_of
 from stream.lag import Lags
 from stream.ledger import FULL, GAP, LITE, WARMUP
+from stream.log import lines_lost
 from stream.loop import Message
 from stream.monitor import Monitor
 from stream.notify.notifier import Notifier
@@ -186,6 +187,7 @@ class Publisher:
             config_seconds=self._config_time / 1e9,
             suppressed={} if self._notifier is None else dict(self._notifier.suppressed),
             silences=Counter(each["status"]["state"] for each in silences) if silences else {},
+            log_lines_lost=lines_lost(),
             now=self._published,
             build=self._build(),
             late=counts["late"],

@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import sqlite3
+import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
-from command import heed, lines_of
-from conftest import hear_this_thread_alone
+from command import heed, lines_of, start
+from conftest import free_port, hear_this_thread_alone, wait_for
 
 from connectors.batch import SECOND, PartitionTable, StreamTable
 from connectors.clock import ReplayClock, WallClock
@@ -146,6 +150,46 @@ def test_a_damaged_database_is_told_with_what_to_do(again: Callable[..., str]) -
 def test_a_checkpoint_under_other_settings_is_told_with_its_name(again: Callable[..., str]) -> None:
     said = again(evidence="lean")
     assert "checkpoint.npz" in said and "remove it" in said
+
+
+# -- where its log can't go
+
+
+def a_full_disk(folder: Path) -> subprocess.Popen[str]:
+    with Path("/dev/full").open("w") as full:
+        return start("run", "-c", folder / "heed.yaml", stdin=subprocess.PIPE, stderr=full)
+
+
+def a_collector_that_goes_away(folder: Path) -> subprocess.Popen[str]:
+    daemon = start("run", "-c", folder / "heed.yaml", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert daemon.stderr is not None and "config.loaded" in daemon.stderr.readline()
+    daemon.stderr.close()
+    return daemon
+
+
+@pytest.mark.parametrize("begin", [a_full_disk, a_collector_that_goes_away])
+def test_a_log_that_can_not_be_written_stops_nothing_and_is_counted(
+    tmp_path: Path, begin: Callable[[Path], subprocess.Popen[str]]
+) -> None:
+    port = free_port()
+    config(tmp_path, server={"listen": f"127.0.0.1:{port}"})
+
+    def lost() -> float:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+                return float(re.findall(r"^heed_log_lines_lost_total (.+)", answer.read().decode(), re.MULTILINE)[0])
+        except OSError:
+            return 0.0
+
+    daemon = begin(tmp_path)
+    try:
+        wait_for(lambda: lost() >= 1, 60)
+        daemon.communicate(steady(), timeout=60)
+    finally:
+        daemon.kill()
+    assert daemon.returncode == 0
+    with closing(sqlite3.connect(tmp_path / "state" / "state.db")) as db:
+        assert db.execute("SELECT sum(next_offset) FROM positions").fetchone()[0] > 0
 
 
 # -- what can't work, and what libraries say

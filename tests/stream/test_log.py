@@ -97,6 +97,33 @@ def test_libraries_speak_in_the_same_lines_and_only_once() -> None:
     ]
 
 
+def test_what_a_library_says_again_from_one_place_waits_and_other_matters_from_there_do_not() -> None:
+    """librdkafka says everything from one place; what it is about is in the name."""
+    out = set_up()
+    for about, text in [("FAIL", "refused"), ("FAIL", "refused again"), ("FENCED", "another took its place")]:
+        logging.getLogger(f"librdkafka.{about}").error(text)
+    assert [line["message"] for line in lines(out)] == ["refused", "another took its place"]
+
+
+def test_a_line_and_its_end_are_one_write() -> None:
+    """What else writes to the same place (another worker, a native library) comes between lines and not into one."""
+
+    class Writes(io.StringIO):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[str] = []
+
+        def write(self, text: str) -> int:
+            self.seen.append(text)
+            return len(text)
+
+    out = Writes()
+    log.setup("json", "info", out, ReplayClock(NOON))
+    log.get().info("daemon.started")
+    log.get().info("daemon.stopped")
+    assert [text[-2:] for text in out.seen] == ["}\n", "}\n"]
+
+
 def test_people_get_plain_lines_and_machines_json() -> None:
     auto = set_up("auto")
     log.get().info("daemon.started", streams=np.float32(0.5))

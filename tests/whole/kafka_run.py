@@ -21,7 +21,7 @@ from connectors.keeping.store import Store
 
 HERE = Path(__file__).parent
 TOPICS = ("plant", "roads", "markets")
-ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}  # as most containers run
 
 
 def make_topics(servers: str, suffix: str, alerts: str) -> None:
