@@ -10,6 +10,7 @@ from stream.durations import format_duration
 from stream.settings.outputs import Branch, Route
 from stream.settings.quantities import format_size, split_address
 from stream.settings.root import Settings
+from stream.settings.sources import KafkaSource
 from stream.settings.streams import DEFAULT_STEP, StreamEntry, blind_kept
 
 STREAM_BYTES = {"full": 4096, "lean": 2867}  # of one stream with a window of 128 steps (2.8 KB: steps over a minute)
@@ -24,6 +25,7 @@ def findings(settings: Settings) -> list[str]:
         *_mixed_steps(settings),
         *_never_reached(settings),
         *_times(settings),
+        *_held_at_the_brokers(settings),
         *_memory(settings),
         *_unused(settings),
         *_too_often(settings),
@@ -82,6 +84,18 @@ def _times(settings: Settings) -> Iterator[str]:
         yield "windows.idle: not longer than windows.lateness, so a partition that pauses is left behind"
     if settings.budget.blind > windows.ttl:
         yield "budget.blind: longer than windows.ttl, so a stream may be forgotten before it is looked at"
+
+
+def _held_at_the_brokers(settings: Settings) -> Iterator[str]:
+    lateness = settings.windows.lateness
+    for i, source in enumerate(settings.sources):
+        client = source.client if isinstance(source, KafkaSource) else {}
+        least, wait = client.get("fetch.min.bytes", ""), client.get("fetch.wait.max.ms", "")
+        if least.isdigit() and int(least) > 1 and wait.isdigit() and int(wait) * 1_000_000 >= lateness:
+            yield (
+                f"sources[{i}].client.fetch.wait.max.ms: with fetch.min.bytes {least} brokers hold readings back for "
+                f"up to {wait} ms, not less than windows.lateness, {format_duration(lateness)}; some will be late"
+            )
 
 
 def _memory(settings: Settings) -> Iterator[str]:

@@ -431,6 +431,23 @@ def test_what_nothing_uses_and_what_is_open_is_told() -> None:
     assert "windows.idle: not longer" in said and "budget.blind: longer than windows.ttl" in said
 
 
+@pytest.mark.parametrize(
+    ("client", "told"),
+    [
+        ({"fetch.min.bytes": "100000", "fetch.wait.max.ms": "2000"}, True),
+        ({"fetch.min.bytes": "100000", "fetch.wait.max.ms": "1999"}, False),
+        ({"fetch.min.bytes": "100000"}, False),  # 100 ms unless told otherwise
+        ({"fetch.wait.max.ms": "5000"}, False),  # what is there is given at once
+        ({"fetch.min.bytes": "many", "fetch.wait.max.ms": "soon"}, False),  # somebody else says so
+    ],
+)
+def test_brokers_that_may_hold_readings_back_for_too_long_are_told_of(client: dict[str, str], told: bool) -> None:
+    source = {"type": "kafka", "topics": ["t"], "client": {"bootstrap.servers": "b:1", **client}}
+    said = found_in(sources=[source], windows={"lateness": "2s"})
+    assert told == ("sources[0].client.fetch.wait.max.ms: with fetch.min.bytes 100000 brokers hold" in said)
+    assert told == ("windows.lateness, 2s; some will be late" in said)
+
+
 def test_rule_files_are_found_beside_the_configuration(tmp_path: Path) -> None:
     for name in ("b.yaml", "a.yaml", "c.txt"):
         (tmp_path / name).touch()
