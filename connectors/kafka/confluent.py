@@ -114,8 +114,8 @@ class ConfluentConsumer:
             listener.on_partitions_assigned(_ats(places))
 
         def taken(consumer: Consumer, places: list[Place]) -> None:
-            self.pause(*_ats(places))
-            consumer.incremental_unassign([])
+            # once, with all: where it closes, the group may be gone after that, and a second call never comes back
+            consumer.incremental_unassign([Place(*at) for at in self._read(_ats(places))])
             for at in _ats(places):
                 self._next.pop(at, None)
                 self._paused.discard(at)
@@ -213,10 +213,14 @@ class ConfluentConsumer:
         They stay this member's, but librdkafka need not know: so they begin anew where they are resumed, and what it
         had fetched of them is gone.
         """
-        reading = [at for at in partitions if at in self._next and at not in self._paused]
+        reading = self._read(partitions)
         self._paused |= set(reading)
         if reading:
             self._consumer.incremental_unassign([Place(*at) for at in reading])
+
+    def _read(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
+        """Those of them that librdkafka reads now."""
+        return [at for at in partitions if at in self._next and at not in self._paused]
 
     def resume(self, *partitions: TopicPartition) -> None:
         """Go on with these from where they are to be read next."""

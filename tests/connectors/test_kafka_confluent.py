@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import builtins
 import inspect
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import test_kafka as tests
 import test_kafka_stories as stories
-from conftest import Broker, all_on
+from conftest import Broker, all_on, wait_for
 
 from connectors.kafka import source as kafka_source
 
@@ -51,6 +54,33 @@ def test_librdkafka_keeps_it_too(
     monkeypatch.setattr("connectors.kafka.confluent._ASK_S", 5.0)  # a slow answer is no silence
     given: dict[str, Any] = {"kafka": kafka, "topic": topic, "monkeypatch": monkeypatch}
     test(**{name: given[name] for name in inspect.signature(test).parameters})
+
+
+COME_AND_GO = """
+import sys
+from test_kafka import reading
+for _ in range(15):
+    with reading(*sys.argv[1:], library="confluent", instance="one") as reader:
+        reader.readings(3)
+"""
+
+
+def test_closing_comes_back_however_busy_the_machine_is(kafka: str, topic: tests.Topic) -> None:
+    """librdkafka's group ends on a thread of its own, and what is asked of it after that is never answered.
+
+    In processes of their own: one that waits so holds up all of its threads.
+    """
+    plants = [topic() for _ in range(4)]
+    for plant in plants:
+        tests.fill(kafka, plant, 3)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    running = [subprocess.Popen([sys.executable, "-c", COME_AND_GO, kafka, plant], env=env) for plant in plants]
+    try:
+        wait_for(lambda: all(process.poll() is not None for process in running))
+        assert [process.returncode for process in running] == [0] * 4
+    finally:
+        for process in running:
+            process.kill()
 
 
 def test_a_broker_that_goes_and_comes_back_costs_nothing(own_kafka: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
