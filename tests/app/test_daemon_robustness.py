@@ -9,7 +9,6 @@ import re
 import sqlite3
 import subprocess
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 import structlog
 from command import heed, lines_of, start
 from conftest import free_port, hear_this_thread_alone, wait_for
+from test_daemon import get
 
 from connectors.batch import SECOND, PartitionTable, StreamTable
 from connectors.clock import ReplayClock, WallClock
@@ -175,11 +175,8 @@ def test_a_log_that_can_not_be_written_stops_nothing_and_is_counted(
     config(tmp_path, server={"listen": f"127.0.0.1:{port}"})
 
     def lost() -> float:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-                return float(re.findall(r"^heed_log_lines_lost_total (.+)", answer.read().decode(), re.MULTILINE)[0])
-        except OSError:
-            return 0.0
+        metrics = get(port, "/metrics")[1]  # nothing before the daemon is up
+        return sum(map(float, re.findall(r"^heed_log_lines_lost_total (.+)", metrics, re.MULTILINE)))
 
     daemon = begin(tmp_path)
     try:

@@ -108,20 +108,17 @@ def test_what_a_library_says_again_from_one_place_waits_and_other_matters_from_t
 def test_a_line_and_its_end_are_one_write() -> None:
     """What else writes to the same place (another worker, a native library) comes between lines and not into one."""
 
-    class Writes(io.StringIO):
-        def __init__(self) -> None:
-            super().__init__()
-            self.seen: list[str] = []
+    seen: list[str] = []
 
+    class Writes(io.StringIO):
         def write(self, text: str) -> int:
-            self.seen.append(text)
+            seen.append(text)
             return len(text)
 
-    out = Writes()
-    log.setup("json", "info", out, ReplayClock(NOON))
+    log.setup("json", "info", Writes(), ReplayClock(NOON))
     log.get().info("daemon.started")
     log.get().info("daemon.stopped")
-    assert [text[-2:] for text in out.seen] == ["}\n", "}\n"]
+    assert [text[-2:] for text in seen] == ["}\n", "}\n"]
 
 
 def test_people_get_plain_lines_and_machines_json() -> None:

@@ -141,10 +141,14 @@ def ledger(state: Path) -> dict[str, list[int]]:
         store.close()
 
 
+def said(log: Path) -> list[dict[str, Any]]:
+    """The lines of a daemon's log."""
+    return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+
+
 def last_words(log: Path) -> dict[str, Any]:
     """The line with which a daemon ended."""
-    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-    return next(line for line in reversed(lines) if line["event"] == "daemon.stopped")
+    return next(line for line in reversed(said(log)) if line["event"] == "daemon.stopped")
 
 
 def alerts_on(servers: str, topic: str, isolation: str = "read_uncommitted") -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -50,7 +49,7 @@ def run(folder: Path, servers: str, topic: str, *more: str) -> tuple[subprocess.
     path.write_text(json.dumps(config))
     command = [sys.executable, "-m", "stream.cli", "run", "-c", str(path), "--no-web", *more]
     with log.open("ab") as out:
-        return subprocess.Popen(command, stderr=out, stdout=out, env={**ENV, **os.environ}), log
+        return subprocess.Popen(command, stderr=out, stdout=out, env=ENV), log
 
 
 def wait_until_at(folder: Path, offset: int) -> None:

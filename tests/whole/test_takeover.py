@@ -7,7 +7,6 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +90,8 @@ def ledger(servers: str, group: str, suffix: str) -> dict[str, list[int]]:
     return found
 
 
-def events(folder: Path, name: str) -> list[Mapping[str, Any]]:
-    lines = (folder / f"{name}.log").read_text().splitlines()
-    return [json.loads(line) for line in lines if line.startswith("{")]
+def events(folder: Path, name: str) -> list[dict[str, Any]]:
+    return k.said(folder / f"{name}.log")
 
 
 def begun(servers: str, folder: Path, **given: int) -> tuple[Group, subprocess.Popen[str]]:
